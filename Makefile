@@ -1,0 +1,48 @@
+# PGXS build of the knn extension.
+#
+#   make                     build knn.so
+#   make install             install the library, control file and SQL
+#   make installcheck        pg_regress and TAP against an installed server
+#   make unit                unit tests of src/core, no server needed
+#
+# PG_CONFIG chooses the server the extension is built for.
+
+MODULE_big = knn
+EXTENSION = knn
+DATA = knn--1.0.sql
+PGFILEDESC = "knn - k-nearest-neighbour search"
+
+# Each layer may call only the ones before it (docs/internals.md).
+LAYERS = core type store am api
+OBJS = $(patsubst %.c,%.o,$(sort $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))) src/knn.c)
+
+PG_CPPFLAGS = -I$(srcdir)/src
+# A distance is a sum whose order no one promised: contraction into FMA is
+# welcome, but nothing here may assume the CPU it was built on (run-time
+# dispatch only).
+PG_CFLAGS = -O2 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare -fvisibility=hidden
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+REGRESS_OPTS = --inputdir=. --load-extension=knn
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+EXTRA_CLEAN = test/unit/build test/fuzz/build
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+# Bitcode would only help the JIT inline into expressions; the kernels are
+# called through pointers chosen at run time, so it would never be used.
+override with_llvm = no
+include $(PGXS)
+
+# Header changes rebuild what includes them.
+DEPFLAGS = -MMD -MP
+override CPPFLAGS += $(DEPFLAGS)
+-include $(OBJS:.o=.d)
+EXTRA_CLEAN += $(OBJS:.o=.d)
+
+unit:
+	$(MAKE) -C test/unit check
+
+.PHONY: unit
