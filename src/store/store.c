@@ -49,7 +49,8 @@ shape_column(KnnColumnShape *columns, KnnColumn column, Size width)
 	width = TYPEALIGN(sizeof(uint32), width);
 	columns[column].group = KnnColumnGroup(column);
 	columns[column].width = (uint32) width;
-	columns[column].per_page = width <= KNN_PAGE_CAPACITY / 8 ?
+	/* items cross pages where keeping them whole would waste over a tenth */
+	columns[column].per_page = KNN_PAGE_CAPACITY % width <= KNN_PAGE_CAPACITY / 10 ?
 		(uint32) (KNN_PAGE_CAPACITY / width) : 0;
 }
 

@@ -19,8 +19,9 @@
  * sizes would need no list, but waste up to half in a fresh index, and could not
  * hold groups that grow at their own pace.)
  *
- * An item no wider than an eighth of a page does not cross a page's end; wider
- * items are laid end to end across pages, since rounding would waste too much.
+ * Items do not cross a page's end unless keeping them whole would waste more than
+ * a tenth of the page; then they are laid end to end across pages.  Items that
+ * change (tid, links, upper, chain) are narrow and never cross.
  *
  * LOCKS.  Page locks are taken in this order, and held for one record only:
  * pages of one node in ascending block number (tid before links before code
