@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -58,52 +59,62 @@ ReportTextError(const char *text, knn_text_status status,
 			ereturn(escontext,,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("knn_vector must have at least 1 dimension")));
+			break;
 		case KNN_TEXT_TOO_MANY:
 			ereturn(escontext,,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("knn_vector cannot have more than %d dimensions", KNN_MAX_DIM)));
+			break;
 		case KNN_TEXT_NAN:
 			ereturn(escontext,,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("knn_vector values cannot be NaN"),
 					 errdetail("Element %u is NaN.", element)));
+			break;
 		case KNN_TEXT_INFINITY:
 			ereturn(escontext,,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("knn_vector values cannot be infinity"),
 					 errdetail("Element %u is infinite.", element)));
+			break;
 		case KNN_TEXT_OUT_OF_RANGE:
 			ereturn(escontext,,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("\"%s\" is out of range for type knn_vector",
 							Quote(here, result->length)),
 					 errdetail("It is element %u.", element)));
+			break;
 		case KNN_TEXT_NO_OPENING:
 			ereturn(escontext,,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid input syntax for type knn_vector: \"%s\"", whole),
 					 errdetail("Vector contents must start with \"[\".")));
+			break;
 		case KNN_TEXT_NOT_A_NUMBER:
 			ereturn(escontext,,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid input syntax for type knn_vector: \"%s\"", whole),
 					 errdetail("Element %u is not a number.", element)));
+			break;
 		case KNN_TEXT_NO_DELIMITER:
 			ereturn(escontext,,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid input syntax for type knn_vector: \"%s\"", whole),
 					 errdetail("Expected \",\" or \"]\" but found \"%s\".",
 							   pnstrdup(here, pg_mblen(here)))));
+			break;
 		case KNN_TEXT_UNTERMINATED:
 			ereturn(escontext,,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid input syntax for type knn_vector: \"%s\"", whole),
 					 errdetail("Unexpected end of input.")));
+			break;
 		case KNN_TEXT_TRAILING:
 			ereturn(escontext,,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("invalid input syntax for type knn_vector: \"%s\"", whole),
 					 errdetail("Junk after closing bracket.")));
+			break;
 	}
 }
 
