@@ -289,8 +289,17 @@ knn_rotation_apply(const uint8_t *signs, float *v, uint32_t dim)
 			hadamard(v, log2n);
 		else
 		{
-			hadamard(round % 2 == 0 ? v : v + (dim - n), log2n);
-			mix_halves(v, dim);
+			/*
+			 * Mix only when both the first and the last coordinates have been
+			 * transformed: rotation.h tells why.
+			 */
+			if (round % 2 == 0)
+				hadamard(v, log2n);
+			else
+			{
+				hadamard(v + (dim - n), log2n);
+				mix_halves(v, dim);
+			}
 		}
 	}
 }
