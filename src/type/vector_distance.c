@@ -17,14 +17,14 @@
 #include "compat.h"
 #include "type/knn_vector.h"
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l2_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l2_squared);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(inner_product);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l2_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l2_squared);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_inner_product);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_negative_inner_product);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(cosine_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l1_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(linf_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(hamming_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_cosine_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l1_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_linf_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_hamming_distance);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_norm);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_score);
 
@@ -276,15 +276,15 @@ name(PG_FUNCTION_ARGS) \
 	PG_RETURN_FLOAT8(distance); \
 }
 
-DISTANCE_FUNCTION(l2_distance, KNN_SPACE_L2, sqrt(L2Squared(op.a, op.b)))
-DISTANCE_FUNCTION(l2_squared, KNN_SPACE_L2, L2Squared(op.a, op.b))
-DISTANCE_FUNCTION(inner_product, KNN_SPACE_INNER_PRODUCT, InnerProduct(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_l2_distance, KNN_SPACE_L2, sqrt(L2Squared(op.a, op.b)))
+DISTANCE_FUNCTION(knn_vector_l2_squared, KNN_SPACE_L2, L2Squared(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_inner_product, KNN_SPACE_INNER_PRODUCT, InnerProduct(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_negative_inner_product, KNN_SPACE_INNER_PRODUCT,
 				  KnnVectorDistance(KNN_SPACE_INNER_PRODUCT, op.a, op.b))
-DISTANCE_FUNCTION(cosine_distance, KNN_SPACE_COSINE, CosineDistance(op.a, op.b))
-DISTANCE_FUNCTION(l1_distance, KNN_SPACE_L1, L1Distance(op.a, op.b))
-DISTANCE_FUNCTION(linf_distance, KNN_SPACE_LINF, LinfDistance(op.a, op.b))
-DISTANCE_FUNCTION(hamming_distance, KNN_SPACE_HAMMING, HammingDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_cosine_distance, KNN_SPACE_COSINE, CosineDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_l1_distance, KNN_SPACE_L1, L1Distance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_linf_distance, KNN_SPACE_LINF, LinfDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_hamming_distance, KNN_SPACE_HAMMING, HammingDistance(op.a, op.b))
 
 double
 KnnVectorNorm(const KnnVector *v)
