@@ -306,6 +306,7 @@ knn_vector_text_parse(const char *text, size_t len, float *out, uint32_t max,
 		if (status != KNN_TEXT_OK)
 			return status;
 		result->count++;
+		result->length = 0;
 
 		p = skip_spaces(p, end);
 		result->offset = (size_t) (p - text);
@@ -321,6 +322,5 @@ knn_vector_text_parse(const char *text, size_t len, float *out, uint32_t max,
 
 	p = skip_spaces(p + 1, end);
 	result->offset = (size_t) (p - text);
-	result->length = 0;
 	return p == end ? KNN_TEXT_OK : KNN_TEXT_TRAILING;
 }
