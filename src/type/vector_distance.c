@@ -225,8 +225,67 @@ KnnVectorDistance(KnnSpace space, const KnnVector *a, const KnnVector *b)
 }
 
 /*
- * The operands of a distance: detoasted, of one data type that the space is
- * defined for, and of one dimension.
+ * The last float operand that was converted, and what it became.  A search
+ * compares one literal with every row of a table of bytes or halves: comparing
+ * the literal with its copy costs a fraction of converting it again.
+ */
+typedef struct Conversion
+{
+	KnnVector  *source;
+	KnnVector  *result;
+} Conversion;
+
+static KnnVector *
+ConvertOperand(FmgrInfo *flinfo, KnnVector *v, KnnDataType data_type)
+{
+	Conversion *last = (Conversion *) flinfo->fn_extra;
+	KnnVector  *result;
+	MemoryContext old;
+
+	if (last != NULL && last->result != NULL &&
+		last->result->data_type == data_type &&
+		VARSIZE(last->source) == VARSIZE(v) &&
+		memcmp(last->source, v, VARSIZE(v)) == 0)
+		return last->result;
+
+	old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+	result = KnnVectorConvert(v, data_type);	/* may ERROR: nothing changed yet */
+	if (last == NULL)
+	{
+		last = (Conversion *) palloc0(sizeof(Conversion));
+		flinfo->fn_extra = last;
+	}
+	if (last->result != NULL)
+	{
+		pfree(last->result);
+		last->result = NULL;
+		pfree(last->source);
+	}
+	last->source = (KnnVector *) palloc(VARSIZE(v));
+	memcpy(last->source, v, VARSIZE(v));
+	last->result = result;
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/*
+ * Bring operands of different data types to one, as KnnMatchOperands does.
+ */
+static pg_noinline void
+MatchOperands(FunctionCallInfo fcinfo, KnnVector **a, KnnVector **b)
+{
+	if (fcinfo->flinfo == NULL ||
+		((*a)->data_type != KNN_DATA_FLOAT && (*b)->data_type != KNN_DATA_FLOAT))
+		KnnMatchOperands(a, b);
+	else if ((*a)->data_type == KNN_DATA_FLOAT)
+		*a = ConvertOperand(fcinfo->flinfo, *a, (KnnDataType) (*b)->data_type);
+	else
+		*b = ConvertOperand(fcinfo->flinfo, *b, (KnnDataType) (*a)->data_type);
+}
+
+/*
+ * The operands of a distance: of one data type, for which the space is defined,
+ * and of one dimension.  The detoasted ones are kept apart from the converted.
  */
 typedef struct Operands
 {
@@ -243,22 +302,18 @@ GetOperands(FunctionCallInfo fcinfo, KnnSpace space, Operands *op)
 	op->b = op->detoasted_b = PG_GETARG_KNN_VECTOR_P(1);
 
 	if (unlikely(op->a->data_type != op->b->data_type))
-		KnnMatchOperands(&op->a, &op->b);
+		MatchOperands(fcinfo, &op->a, &op->b);
 	KnnCheckSpace(space, (KnnDataType) op->a->data_type);
 	KnnCheckSameDim(op->a, op->b);
 }
 
 /*
- * Give back what detoasting and converting made: an index build or a sort may
- * call a distance many times in one memory context.
+ * Give back what detoasting made: an index build or a sort may call a distance
+ * many times in one memory context.
  */
 static inline void
 FreeOperands(FunctionCallInfo fcinfo, Operands *op)
 {
-	if (op->a != op->detoasted_a)
-		pfree(op->a);
-	if (op->b != op->detoasted_b)
-		pfree(op->b);
 	PG_FREE_IF_COPY(op->detoasted_a, 0);
 	PG_FREE_IF_COPY(op->detoasted_b, 1);
 }
