@@ -31,27 +31,6 @@ SPACE_FUNCTION(knn_space_cosine, KNN_SPACE_COSINE);
 SPACE_FUNCTION(knn_space_l1, KNN_SPACE_L1);
 SPACE_FUNCTION(knn_space_linf, KNN_SPACE_LINF);
 
-const char *
-KnnSpaceName(knn_space space)
-{
-	switch (space)
-	{
-		case KNN_SPACE_L2:
-			return "l2";
-		case KNN_SPACE_INNER_PRODUCT:
-			return "innerproduct";
-		case KNN_SPACE_COSINE:
-			return "cosinesimil";
-		case KNN_SPACE_L1:
-			return "l1";
-		case KNN_SPACE_LINF:
-			return "linf";
-		case KNN_SPACE_HAMMING:
-			return "hamming";
-	}
-	return "unknown";
-}
-
 knn_space
 KnnIndexSpace(Relation index)
 {

@@ -19,9 +19,6 @@
 #define KNN_NSTRATEGIES			1
 #define KNN_NPROCS				1
 
-/* OpenSearch's name of a space. */
-extern const char *KnnSpaceName(knn_space space);
-
 /* The space that an index's operator class ranks by. */
 extern knn_space KnnIndexSpace(Relation index);
 
