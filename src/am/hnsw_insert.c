@@ -580,7 +580,7 @@ KnnHnswInsertVector(Relation index, KnnStore *store, const float *v,
 					ItemPointer tid, bool unchanged)
 {
 	HnswInsert	insert;
-	LevelLinks	chosen[KNN_MAX_LEVEL + 1];
+	LevelLinks	chosen[KNN_MAX_LEVEL + 1] = {0};
 	uint32		nchosen = 0;
 	uint32		level;
 	uint32		node = KNN_INVALID_ID;

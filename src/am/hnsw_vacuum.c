@@ -25,6 +25,7 @@
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "utils/memutils.h"
 
 #define TIDS_PER_PAGE (KNN_PAGE_CAPACITY / sizeof(KnnTidItem))
 
