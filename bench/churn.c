@@ -58,6 +58,7 @@ add(const churn_t *c, const subject_t *s, const char *test, const char *at, cons
 	double value)
 {
 	result_add(c->set->name, s->system->name, test, at, 0, metric, value);
+	fprintf(stderr, "%-12s %s %s: %s %.6g\n", s->system->name, test, at, metric, value);
 }
 
 /*
@@ -90,6 +91,7 @@ measure_recall(const churn_t *c, const subject_t *s, const expected_t *e, const 
 	pass = search_pass(&search, e);
 	add(c, s, "recall", when, "recall", pass.recall);
 	add(c, s, "recall", when, "qps", pass.qps);
+	add(c, s, "recall", when, "cpu_us", pass.cpu_us);
 	add(c, s, "recall", when, "short_answers", pass.short_answers);
 	add(c, s, "recall", when, "index_bytes",
 		server_number(s->conn, "SELECT pg_relation_size('%s')", search.index));
@@ -183,6 +185,29 @@ prepare_insert(const subject_t *s, const char *name, const char *table)
 	free(insert);
 }
 
+/* Rate and processor time of a number of rows. */
+typedef struct
+{
+	double		start,
+				cpu;
+} stopwatch_t;
+
+static stopwatch_t
+start_watch(PGconn *conn)
+{
+	return (stopwatch_t) {now_seconds(), server_cpu_seconds(conn)};
+}
+
+static void
+record_rate(const churn_t *c, const subject_t *s, const char *variant, stopwatch_t w, size_t rows)
+{
+	double		seconds = now_seconds() - w.start;
+
+	add(c, s, "insert", variant, "rows_per_second", (double) rows / seconds);
+	add(c, s, "insert", variant, "cpu_us",
+		1e6 * (server_cpu_seconds(s->conn) - w.cpu) / (double) rows);
+}
+
 /* What a row costs without any index, to be subtracted by the reader. */
 static void
 insert_plain(const churn_t *c, const subject_t *s)
@@ -223,34 +248,29 @@ insert_steps(const churn_t *c)
 	{
 		const subject_t *s = &c->subjects[i];
 		wal_mark_t	mark;
-		double		start,
-					seconds;
+		stopwatch_t watch;
 
 		prepare_insert(s, "insert", s->table);
 		server_exec(s->conn, "SET synchronous_commit = off");
 		server_exec(s->conn, "CHECKPOINT");
 		mark = wal_mark(s->conn);
-		start = now_seconds();
 		insert_rows(c, s, "insert", c->first_held, early);
-		seconds = now_seconds() - start;
 		record_wal(c, s, "after_checkpoint", mark, early);
-		start = now_seconds();
+		watch = start_watch(s->conn);
 		insert_rows(c, s, "insert", c->first_held + early, n - early);
-		seconds += now_seconds() - start;
-		add(c, s, "insert", "async_commit", "rows_per_second", (double) n / seconds);
+		record_rate(c, s, "async_commit", watch, n - early);
 	}
 
 	/* Variant 2: a transaction each, durable. */
 	for (int i = 0; i < c->n; i++)
 	{
 		const subject_t *s = &c->subjects[i];
-		double		start;
+		stopwatch_t watch;
 
 		server_exec(s->conn, "SET synchronous_commit = on");
-		start = now_seconds();
+		watch = start_watch(s->conn);
 		insert_rows(c, s, "insert", c->first_held + n, n);
-		add(c, s, "insert", "sync_commit", "rows_per_second",
-			(double) n / (now_seconds() - start));
+		record_rate(c, s, "sync_commit", watch, n);
 	}
 
 	/* Variant 3: one transaction.  By now most pages were logged in full. */
@@ -258,15 +278,14 @@ insert_steps(const churn_t *c)
 	{
 		const subject_t *s = &c->subjects[i];
 		wal_mark_t	mark;
-		double		start;
+		stopwatch_t watch;
 
 		mark = wal_mark(s->conn);
-		start = now_seconds();
+		watch = start_watch(s->conn);
 		server_exec(s->conn, "BEGIN");
 		insert_rows(c, s, "insert", c->first_held + 2 * n, n);
 		server_exec(s->conn, "COMMIT");
-		add(c, s, "insert", "one_transaction", "rows_per_second",
-			(double) n / (now_seconds() - start));
+		record_rate(c, s, "one_transaction", watch, n);
 		record_wal(c, s, "steady", mark, n);
 	}
 	measure_recall_all(c, NULL, 0, "after inserts");
@@ -314,6 +333,7 @@ vacuum(const churn_t *c, const subject_t *s, const char *variant)
 	pthread_t	thread;
 	char	   *what = format_string("%s: VACUUM", s->system->name);
 	double		wal,
+				cpu,
 				start,
 				seconds;
 
@@ -325,14 +345,17 @@ vacuum(const churn_t *c, const subject_t *s, const char *variant)
 	if (pthread_create(&thread, NULL, watch_main, &watch) != 0)
 		die("cannot start a thread");
 	progress_begin(what, 0);
+	cpu = server_cpu_seconds(s->conn);
 	start = now_seconds();
 	server_exec(s->conn, "VACUUM (INDEX_CLEANUP ON) %s", s->table);
 	seconds = now_seconds() - start;
+	cpu = server_cpu_seconds(s->conn) - cpu;
 	atomic_store(&watch.stop, true);
 	pthread_join(thread, NULL);
 	progress_end();
 	PQfinish(watch.conn);
 	add(c, s, "vacuum", variant, "seconds", seconds);
+	add(c, s, "vacuum", variant, "cpu_seconds", cpu);
 	add(c, s, "vacuum", variant, "index_seconds", watch.index_seconds);
 	add(c, s, "vacuum", variant, "wal_bytes", server_wal_bytes(s->conn) - wal);
 	free(what);
@@ -379,7 +402,7 @@ insert_deleted(const churn_t *c)
 	{
 		const subject_t *s = &c->subjects[i];
 		char	   *what = format_string("%s: inserting deleted rows", s->system->name);
-		double		start = now_seconds();
+		stopwatch_t watch = start_watch(s->conn);
 
 		n = 0;
 		progress_begin(what, c->set->base.rows);
@@ -394,8 +417,7 @@ insert_deleted(const churn_t *c)
 		}
 		copy_end(s->conn);
 		progress_end();
-		add(c, s, "insert", "copy_deleted", "rows_per_second",
-			(double) n / (now_seconds() - start));
+		record_rate(c, s, "copy_deleted", watch, n);
 		free(what);
 	}
 	measure_recall_all(c, NULL, 0, "after re-insert");
@@ -432,11 +454,11 @@ add_equal_rows(churn_t *c)
 		const subject_t *s = &c->subjects[i];
 		char	   *what = format_string("%s: adding equal rows", s->system->name);
 		wal_mark_t	mark;
-		double		start;
+		stopwatch_t watch;
 
 		server_exec(s->conn, "CHECKPOINT");
 		mark = wal_mark(s->conn);
-		start = now_seconds();
+		watch = start_watch(s->conn);
 		progress_begin(what, n);
 		copy_begin(s->conn, s->table);
 		for (size_t row = 0; row < n; row++)
@@ -447,8 +469,7 @@ add_equal_rows(churn_t *c)
 		}
 		copy_end(s->conn);
 		progress_end();
-		add(c, s, "insert", "equal_rows", "rows_per_second",
-			(double) n / (now_seconds() - start));
+		record_rate(c, s, "equal_rows", watch, n);
 		record_wal(c, s, "equal_rows", mark, n);
 		free(what);
 	}

@@ -138,6 +138,7 @@ build_index(PGconn *conn, const system_t *system, const dataset_t *set, const ch
 	char	   *name;
 	build_t		build;
 	double		wal,
+				cpu,
 				start;
 
 	drop_index(conn, table);
@@ -146,9 +147,11 @@ build_index(PGconn *conn, const system_t *system, const dataset_t *set, const ch
 	server_exec(conn, "CHECKPOINT");
 	progress_begin(what, 0);
 	wal = server_wal_bytes(conn);
+	cpu = server_cpu_seconds(conn);
 	start = now_seconds();
 	server_exec(conn, "%s", statement);
 	build.seconds = now_seconds() - start;
+	build.cpu_seconds = server_cpu_seconds(conn) - cpu;
 	build.wal_bytes = server_wal_bytes(conn) - wal;
 	progress_end();
 	name = index_of(conn, table);

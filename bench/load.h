@@ -10,6 +10,7 @@
 typedef struct
 {
 	double		seconds;
+	double		cpu_seconds;	/* of the server process; NAN if unknown */
 	double		index_bytes;
 	double		wal_bytes;
 } build_t;

@@ -310,6 +310,7 @@ build_all(const options_t *o, const system_t *systems, int n, const dataset_t *s
 				load_table(conn, s, set, table);
 			build = build_index(conn, s, set, table, o->churn.k);
 			result_add(set->name, s->name, "build", "", rep, "seconds", build.seconds);
+			result_add(set->name, s->name, "build", "", rep, "cpu_seconds", build.cpu_seconds);
 			result_add(set->name, s->name, "build", "", rep, "index_bytes", build.index_bytes);
 			result_add(set->name, s->name, "build", "", rep, "wal_bytes", build.wal_bytes);
 			fprintf(stderr, "%s: built in %.1f s, %.1f MB\n", s->name, build.seconds,
@@ -358,11 +359,12 @@ sweep_all(const options_t *o, const system_t *systems, int n, const dataset_t *s
 				result_add(set->name, systems[i].name, "sweep", value, rep, "p50_us", p.p50_us);
 				result_add(set->name, systems[i].name, "sweep", value, rep, "p95_us", p.p95_us);
 				result_add(set->name, systems[i].name, "sweep", value, rep, "p99_us", p.p99_us);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "cpu_us", p.cpu_us);
 				result_add(set->name, systems[i].name, "sweep", value, rep, "short_answers",
 						   p.short_answers);
-				fprintf(stderr, "%-12s %s=%-5s recall %.4f  %8.1f qps  p50 %6.0f  p95 %6.0f  p99 %6.0f us\n",
+				fprintf(stderr, "%-12s %s=%-5s recall %.4f  %8.1f qps  p50 %6.0f  p95 %6.0f  p99 %6.0f  cpu %6.0f us\n",
 						systems[i].name, systems[i].sweep_name, value, p.recall, p.qps,
-						p.p50_us, p.p95_us, p.p99_us);
+						p.p50_us, p.p95_us, p.p99_us, p.cpu_us);
 			}
 	for (int i = 0; i < n; i++)
 		search_close(&searches[i]);
@@ -413,6 +415,11 @@ main(int argc, char **argv)
 		PQfinish(conn);
 	}
 
+	report = (report_t)
+	{
+		.argc = argc, .argv = argv, .sets = sets, .systems = systems, .nsystems = n,
+			.conninfo = o.conninfo, .k = o.churn.k, .reps = o.reps, .connections = o.connections
+	};
 	for (int d = 0; d < o.ndata; d++)
 	{
 		open_data(&sets[d], &o, o.data[d]);
@@ -432,15 +439,14 @@ main(int argc, char **argv)
 		}
 		if (o.svg != NULL && o.do_sweep)
 			svg_write(o.svg, &sets[d], systems, n);
-	}
 
-	report = (report_t)
-	{
-		.argc = argc, .argv = argv, .sets = sets, .nsets = o.ndata, .systems = systems,
-			.nsystems = n, .conninfo = o.conninfo, .k = o.churn.k, .reps = o.reps,
-			.connections = o.connections
-	};
-	report_write(&report, o.markdown != NULL ? o.markdown : "-");
+		/* A file has what there is so far, should the next set fail. */
+		report.nsets = d + 1;
+		if (o.markdown != NULL && strcmp(o.markdown, "-") != 0)
+			report_write(&report, o.markdown);
+	}
+	if (o.markdown == NULL || strcmp(o.markdown, "-") == 0)
+		report_write(&report, "-");
 	for (int d = 0; d < o.ndata; d++)
 		dataset_free(&sets[d]);
 	return 0;

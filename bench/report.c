@@ -32,16 +32,37 @@ write_number(FILE *out, double v)
 		fprintf(out, "%.4f", v);
 }
 
+/*
+ * The options that change the numbers: where files lie, how to connect and
+ * where output goes are the reader's own.
+ */
 static void
 write_command(FILE *out, const report_t *r)
 {
-	fprintf(out, "- Command:");
-	fprintf(out, " `knn-bench");
+	static const char *const private_options[] = {"--conninfo", "--csv", "--svg", "--markdown"};
+
+	fprintf(out, "- Command: `knn-bench");
 	for (int i = 1; i < r->argc; i++)
 	{
-		bool		quote = strpbrk(r->argv[i], " '\"*;<>|&()$") != NULL;
+		const char *word = r->argv[i];
+		const char *slash = strrchr(word, '/');
+		bool		private = false;
 
-		fprintf(out, quote ? " '%s'" : " %s", r->argv[i]);
+		for (size_t j = 0; j < sizeof(private_options) / sizeof(private_options[0]); j++)
+		{
+			size_t		n = strlen(private_options[j]);
+
+			if (strncmp(word, private_options[j], n) != 0)
+				continue;
+			private = true;
+			if (word[n] == '\0')
+				i++;			/* its value is the next word */
+		}
+		if (private)
+			continue;
+		if (slash != NULL)
+			word = slash + 1;
+		fprintf(out, strpbrk(word, " '\"*;<>|&()$") != NULL ? " '%s'" : " %s", word);
 	}
 	fprintf(out, "`\n");
 }
@@ -99,18 +120,19 @@ write_servers(FILE *out, const report_t *r)
 }
 
 /*
- * Queries per second at a recall, on the line between the two measured points
- * around it: linear in recall, in the logarithm of queries per second.  sign
- * is '=' for that, '>' when the fastest point is already better (its speed is
- * returned, the true one is higher), 0 when no point reaches the target.
+ * A sweep's metric (greater than zero) at a recall, on the line between the two measured points
+ * around it: linear in recall and in the metric's logarithm.  Returns '=' for
+ * that, '>' when the least exact point is already better (its value is given,
+ * the true one is better still), 0 when no point reaches the target.
  */
 static char
-qps_at_recall(const dataset_t *set, const system_t *s, double target, double *qps)
+value_at_recall(const dataset_t *set, const system_t *s, double target, const char *metric,
+				double *value)
 {
 	double		low_recall = -1,
-				low_qps = 0,
+				low_value = 0,
 				high_recall = 2,
-				high_qps = 0;
+				high_value = 0;
 
 	for (int v = 0; v < s->nsweep; v++)
 	{
@@ -118,24 +140,25 @@ qps_at_recall(const dataset_t *set, const system_t *s, double target, double *qp
 					q;
 
 		if (!result_median(set->name, s->name, "sweep", s->sweep_values[v], "recall", &recall) ||
-			!result_median(set->name, s->name, "sweep", s->sweep_values[v], "qps", &q))
+			!result_median(set->name, s->name, "sweep", s->sweep_values[v], metric, &q) ||
+			!(q > 0))
 			continue;
 
-		/* Nearest on either side; of equal recall the faster. */
-		if (recall >= target && (recall < high_recall || (recall == high_recall && q > high_qps)))
-			high_recall = recall, high_qps = q;
-		if (recall < target && (recall > low_recall || (recall == low_recall && q > low_qps)))
-			low_recall = recall, low_qps = q;
+		/* Nearest on either side; of equal recall the first, which searched less. */
+		if (recall >= target && recall < high_recall)
+			high_recall = recall, high_value = q;
+		if (recall < target && recall > low_recall)
+			low_recall = recall, low_value = q;
 	}
 	if (high_recall > 1)
 		return 0;
 	if (low_recall < 0)
 	{
-		*qps = high_qps;
+		*value = high_value;
 		return '>';
 	}
-	*qps = exp(log(low_qps) + (log(high_qps) - log(low_qps)) *
-			   (target - low_recall) / (high_recall - low_recall));
+	*value = exp(log(low_value) + (log(high_value) - log(low_value)) *
+				 (target - low_recall) / (high_recall - low_recall));
 	return '=';
 }
 
@@ -207,34 +230,36 @@ has_test(const dataset_t *set, const char *test)
 	return false;
 }
 
+/* better is the sign of a bound: the least exact point is worse than the target's. */
 static void
-write_targets(FILE *out, const report_t *r, const dataset_t *set)
+write_targets(FILE *out, const report_t *r, const dataset_t *set, const char *label,
+			  const char *metric, const char *better)
 {
-	table_head(out, r, "queries/s at recall");
+	table_head(out, r, label);
 	for (size_t t = 0; t < NTARGETS; t++)
 	{
-		double	   *qps = alloc_array((size_t) r->nsystems, sizeof(*qps));
+		double	   *value = alloc_array((size_t) r->nsystems, sizeof(*value));
 		char	   *sign = alloc_array((size_t) r->nsystems, 1);
 
 		fprintf(out, "| %.2f |", recall_targets[t]);
 		for (int i = 0; i < r->nsystems; i++)
 		{
-			sign[i] = qps_at_recall(set, &r->systems[i], recall_targets[t], &qps[i]);
+			sign[i] = value_at_recall(set, &r->systems[i], recall_targets[t], metric, &value[i]);
 			if (sign[i] == 0)
 				fprintf(out, " not reached |");
 			else
-				fprintf(out, " %s%.0f |", sign[i] == '>' ? "≥ " : "", qps[i]);
+				fprintf(out, " %s%.0f |", sign[i] == '>' ? better : "", value[i]);
 		}
 		for (int i = 1; i < r->nsystems; i++)
 		{
 			/* A ratio of bounds would be no number. */
 			if (sign[i] == '=' && sign[0] == '=')
-				fprintf(out, " %.2f |", qps[i] / qps[0]);
+				fprintf(out, " %.2f |", value[i] / value[0]);
 			else
 				fprintf(out, " - |");
 		}
 		fprintf(out, "\n");
-		free(qps);
+		free(value);
 		free(sign);
 	}
 	fprintf(out, "\n");
@@ -243,14 +268,14 @@ write_targets(FILE *out, const report_t *r, const dataset_t *set)
 static void
 write_curves(FILE *out, const report_t *r, const dataset_t *set)
 {
-	static const char *const metrics[] = {"recall", "qps", "p50_us", "p95_us", "p99_us"};
+	static const char *const metrics[] = {"recall", "qps", "p50_us", "p95_us", "p99_us", "cpu_us"};
 
 	for (int i = 0; i < r->nsystems; i++)
 	{
 		const system_t *s = &r->systems[i];
 
-		fprintf(out, "| %s `%s` | recall@%zu | queries/s | p50 µs | p95 µs | p99 µs |\n"
-				"|---:|---:|---:|---:|---:|---:|\n", s->name, s->sweep_name, r->k);
+		fprintf(out, "| %s `%s` | recall@%zu | queries/s | p50 µs | p95 µs | p99 µs | server CPU µs |\n"
+				"|---:|---:|---:|---:|---:|---:|---:|\n", s->name, s->sweep_name, r->k);
 		for (int v = 0; v < s->nsweep; v++)
 		{
 			double		value;
@@ -283,6 +308,8 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 			  "insert", "sync_commit", "rows_per_second", 1);
 	table_row(out, r, set, "INSERT, all in one transaction (rows/s)",
 			  "insert", "one_transaction", "rows_per_second", 1);
+	table_row(out, r, set, "server CPU of that (µs per row)",
+			  "insert", "one_transaction", "cpu_us", 1);
 	table_row(out, r, set, "COPY of rows deleted before (rows/s)",
 			  "insert", "copy_deleted", "rows_per_second", 1);
 	table_row(out, r, set, "COPY of equal rows (rows/s)", "insert", "equal_rows",
@@ -303,14 +330,17 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 			strcmp(rows[i].system, r->systems[0].name) == 0)
 		{
 			char	   *total = format_string("VACUUM at %s deleted (s)", rows[i].at);
-			char	   *index = format_string("of which index (s)");
+			char	   *index = format_string("VACUUM at %s deleted, index part (s)", rows[i].at);
+			char	   *cpu = format_string("VACUUM at %s deleted, server CPU (s)", rows[i].at);
 			char	   *wal = format_string("VACUUM at %s deleted, WAL (MB)", rows[i].at);
 
 			table_row(out, r, set, total, "vacuum", rows[i].at, "seconds", 1);
 			table_row(out, r, set, index, "vacuum", rows[i].at, "index_seconds", 1);
+			table_row(out, r, set, cpu, "vacuum", rows[i].at, "cpu_seconds", 1);
 			table_row(out, r, set, wal, "vacuum", rows[i].at, "wal_bytes", 1e6);
 			free(total);
 			free(index);
+			free(cpu);
 			free(wal);
 		}
 	fprintf(out, "\n");
@@ -325,12 +355,15 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 	for (int i = 0; i < nstages; i++)
 	{
 		char	   *qps = format_string("%s, queries/s", stages[i]);
+		char	   *cpu = format_string("%s, server CPU µs per query", stages[i]);
 		char	   *bytes = format_string("%s, index (MB)", stages[i]);
 
 		table_row(out, r, set, stages[i], "recall", stages[i], "recall", 1);
 		table_row(out, r, set, qps, "recall", stages[i], "qps", 1);
+		table_row(out, r, set, cpu, "recall", stages[i], "cpu_us", 1);
 		table_row(out, r, set, bytes, "recall", stages[i], "index_bytes", 1e6);
 		free(qps);
+		free(cpu);
 		free(bytes);
 	}
 	fprintf(out, "\n");
@@ -358,13 +391,15 @@ report_write(const report_t *r, const char *path)
 		{
 			table_head(out, r, "build");
 			table_row(out, r, set, "time (s)", "build", "", "seconds", 1);
+			table_row(out, r, set, "server CPU (s)", "build", "", "cpu_seconds", 1);
 			table_row(out, r, set, "index (MB)", "build", "", "index_bytes", 1e6);
 			table_row(out, r, set, "WAL (MB)", "build", "", "wal_bytes", 1e6);
 			fprintf(out, "\n");
 		}
 		if (has_test(set, "sweep"))
 		{
-			write_targets(out, r, set);
+			write_targets(out, r, set, "queries/s at recall", "qps", "≥ ");
+			write_targets(out, r, set, "server CPU µs per query at recall", "cpu_us", "≤ ");
 			write_curves(out, r, set);
 		}
 		if (has_test(set, "recall"))

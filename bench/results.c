@@ -6,6 +6,7 @@
 #include "fail.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@ void
 result_add(const char *dataset, const char *system, const char *test, const char *at,
 		   int rep, const char *metric, double value)
 {
+	if (isnan(value))
+		return;
 	rows = grow_array(rows, nrows + 1, sizeof(*rows));
 	rows[nrows++] = (result_row_t)
 	{

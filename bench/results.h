@@ -21,7 +21,7 @@ typedef struct
 	double		value;
 } result_row_t;
 
-/* Strings are copied. */
+/* Strings are copied; a value that is not a number (unknown) adds no row. */
 extern void result_add(const char *dataset, const char *system, const char *test,
 					   const char *at, int rep, const char *metric, double value);
 

@@ -5,6 +5,7 @@
 #include "server.h"
 #include "fail.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,27 @@ double
 server_wal_bytes(PGconn *conn)
 {
 	return server_number(conn, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')");
+}
+
+double
+server_cpu_seconds(PGconn *conn)
+{
+	const char *host = PQhost(conn);
+	char		path[64];
+	unsigned long long nanoseconds;
+	FILE	   *f;
+	int			got;
+
+	/* Only a socket directory says that the process id means something here. */
+	if (host == NULL || (host[0] != '/' && host[0] != '@'))
+		return NAN;
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", PQbackendPID(conn));
+	f = fopen(path, "r");
+	if (f == NULL)
+		return NAN;
+	got = fscanf(f, "%llu", &nanoseconds);
+	fclose(f);
+	return got == 1 ? (double) nanoseconds * 1e-9 : NAN;
 }
 
 void

@@ -32,6 +32,12 @@ extern void server_check(PGconn *conn, const PGresult *result, ExecStatusType wa
 /* Bytes of WAL written since the server's first. */
 extern double server_wal_bytes(PGconn *conn);
 
+/*
+ * Processor time of the connection's server process, which other load on the
+ * machine does not lengthen; NAN when the server is not on this machine.
+ */
+extern double server_cpu_seconds(PGconn *conn);
+
 /* Big-endian, as the wire wants it. */
 extern void put_int16(unsigned char *p, int value);
 extern void put_int32(unsigned char *p, int32_t value);

@@ -291,11 +291,14 @@ search_pass(search_t *s, const expected_t *e)
 	pthread_barrier_t start;
 	double		began = 0,
 				ended = 0,
-				right = 0;
+				right = 0,
+				cpu = 0;
 	pass_t		pass = {0};
 
 	pthread_barrier_init(&start, NULL, (unsigned) clients);
 	progress_begin(s->system->name, nq);
+	for (size_t c = 0; c < clients; c++)
+		cpu -= server_cpu_seconds(s->conns[c]);
 	for (size_t c = 0; c < clients; c++)
 	{
 		client[c] = (client_t)
@@ -311,6 +314,8 @@ search_pass(search_t *s, const expected_t *e)
 		pthread_join(threads[c], NULL);
 	progress_end();
 	pthread_barrier_destroy(&start);
+	for (size_t c = 0; c < clients; c++)
+		cpu += server_cpu_seconds(s->conns[c]);
 
 	for (size_t c = 0; c < clients; c++)
 	{
@@ -333,6 +338,7 @@ search_pass(search_t *s, const expected_t *e)
 	pass.p50_us = 1e6 * percentile(seconds, nq * clients, 0.50);
 	pass.p95_us = 1e6 * percentile(seconds, nq * clients, 0.95);
 	pass.p99_us = 1e6 * percentile(seconds, nq * clients, 0.99);
+	pass.cpu_us = 1e6 * cpu / (double) (nq * clients);
 	free(seconds);
 	free(client);
 	free(threads);

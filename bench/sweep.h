@@ -45,6 +45,7 @@ typedef struct
 	double		p50_us;
 	double		p95_us;
 	double		p99_us;
+	double		cpu_us;			/* server's processor time a query; NAN if unknown */
 	double		short_answers;	/* queries that returned fewer than k rows */
 } pass_t;
 
