@@ -22,7 +22,7 @@ write_number(FILE *out, double v)
 {
 	double		size = fabs(v);
 
-	if (size >= 1000)
+	if (size >= 1000 || v == floor(v))
 		fprintf(out, "%.0f", v);
 	else if (size >= 100)
 		fprintf(out, "%.1f", v);
@@ -292,6 +292,17 @@ write_curves(FILE *out, const report_t *r, const dataset_t *set)
 	}
 }
 
+static bool
+any_above_zero(const report_t *r, const dataset_t *set, const char *at, const char *metric)
+{
+	double		value;
+
+	for (int i = 0; i < r->nsystems; i++)
+		if (result_median(set->name, r->systems[i].name, "recall", at, metric, &value) && value > 0)
+			return true;
+	return false;
+}
+
 static void
 write_churn(FILE *out, const report_t *r, const dataset_t *set)
 {
@@ -362,6 +373,13 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 		table_row(out, r, set, qps, "recall", stages[i], "qps", 1);
 		table_row(out, r, set, cpu, "recall", stages[i], "cpu_us", 1);
 		table_row(out, r, set, bytes, "recall", stages[i], "index_bytes", 1e6);
+		if (any_above_zero(r, set, stages[i], "short_answers"))
+		{
+			char	   *few = format_string("%s, queries with fewer than %zu rows", stages[i], r->k);
+
+			table_row(out, r, set, few, "recall", stages[i], "short_answers", 1);
+			free(few);
+		}
 		free(qps);
 		free(cpu);
 		free(bytes);
