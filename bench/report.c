@@ -1,6 +1,6 @@
 /*
  * report.c
- *		Tables of medians, with the ratio to the first system.
+ *		Tables of medians (or best repetitions), with the ratio to the first system.
  */
 #include "report.h"
 #include "fail.h"
@@ -139,8 +139,8 @@ value_at_recall(const dataset_t *set, const system_t *s, double target, const ch
 		double		recall,
 					q;
 
-		if (!result_median(set->name, s->name, "sweep", s->sweep_values[v], "recall", &recall) ||
-			!result_median(set->name, s->name, "sweep", s->sweep_values[v], metric, &q) ||
+		if (!result_summary(set->name, s->name, "sweep", s->sweep_values[v], "recall", &recall) ||
+			!result_summary(set->name, s->name, "sweep", s->sweep_values[v], metric, &q) ||
 			!(q > 0))
 			continue;
 
@@ -186,7 +186,7 @@ table_row(FILE *out, const report_t *r, const dataset_t *set, const char *label,
 
 	for (int i = 0; i < r->nsystems; i++)
 	{
-		if (result_median(set->name, r->systems[i].name, test, at, metric, &values[i]))
+		if (result_summary(set->name, r->systems[i].name, test, at, metric, &values[i]))
 		{
 			values[i] /= unit;
 			any = true;
@@ -282,7 +282,7 @@ write_curves(FILE *out, const report_t *r, const dataset_t *set)
 
 			fprintf(out, "| %s |", s->sweep_values[v]);
 			for (size_t m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++)
-				if (result_median(set->name, s->name, "sweep", s->sweep_values[v], metrics[m], &value))
+				if (result_summary(set->name, s->name, "sweep", s->sweep_values[v], metrics[m], &value))
 					fprintf(out, m == 0 ? " %.4f |" : " %.0f |", value);
 				else
 					fprintf(out, " - |");
@@ -298,7 +298,7 @@ any_above_zero(const report_t *r, const dataset_t *set, const char *at, const ch
 	double		value;
 
 	for (int i = 0; i < r->nsystems; i++)
-		if (result_median(set->name, r->systems[i].name, "recall", at, metric, &value) && value > 0)
+		if (result_summary(set->name, r->systems[i].name, "recall", at, metric, &value) && value > 0)
 			return true;
 	return false;
 }
@@ -397,8 +397,8 @@ report_write(const report_t *r, const char *path)
 	machine_write(out);
 	write_servers(out, r);
 	write_command(out, r);
-	fprintf(out, "- Medians of %d repetitions of the sweep, systems in turn; %d connection%s; k = %zu\n",
-			r->reps, r->connections, r->connections == 1 ? "" : "s", r->k);
+	fprintf(out, "- %s of %d repetitions of the sweep, systems in turn; %d connection%s; k = %zu\n",
+			r->best ? "Fastest" : "Medians", r->reps, r->connections, r->connections == 1 ? "" : "s", r->k);
 	for (int d = 0; d < r->nsets; d++)
 	{
 		const dataset_t *set = &r->sets[d];

@@ -20,6 +20,7 @@ typedef struct
 	size_t		k;
 	int			reps;
 	int			connections;
+	bool		best;			/* fastest repetitions instead of medians */
 } report_t;
 
 /* To a file, or to standard output for "-". */

@@ -14,6 +14,7 @@
 static result_row_t *rows;
 static size_t nrows;
 static FILE *csv;
+static bool best;
 
 void
 result_add(const char *dataset, const char *system, const char *test, const char *at,
@@ -50,9 +51,24 @@ median_of(double *values, size_t n)
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+void
+results_use_best(void)
+{
+	best = true;
+}
+
+static bool
+ends_with(const char *s, const char *ending)
+{
+	size_t		n = strlen(s),
+				m = strlen(ending);
+
+	return n >= m && strcmp(s + n - m, ending) == 0;
+}
+
 bool
-result_median(const char *dataset, const char *system, const char *test, const char *at,
-			  const char *metric, double *median)
+result_summary(const char *dataset, const char *system, const char *test, const char *at,
+			  const char *metric, double *value)
 {
 	double	   *values = alloc_array(nrows, sizeof(*values));
 	size_t		n = 0;
@@ -63,7 +79,13 @@ result_median(const char *dataset, const char *system, const char *test, const c
 			strcmp(rows[i].dataset, dataset) == 0)
 			values[n++] = rows[i].value;
 	if (n > 0)
-		*median = median_of(values, n);
+	{
+		*value = median_of(values, n);	/* sorts them */
+		if (best && (strcmp(metric, "qps") == 0 || strcmp(metric, "rows_per_second") == 0))
+			*value = values[n - 1];
+		else if (best && (ends_with(metric, "_us") || ends_with(metric, "seconds")))
+			*value = values[0];
+	}
 	free(values);
 	return n > 0;
 }

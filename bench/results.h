@@ -25,9 +25,14 @@ typedef struct
 extern void result_add(const char *dataset, const char *system, const char *test,
 					   const char *at, int rep, const char *metric, double value);
 
-/* Median over the repetitions; false when nothing was measured. */
-extern bool result_median(const char *dataset, const char *system, const char *test,
-						  const char *at, const char *metric, double *median);
+/*
+ * The repetitions in one number: their median, or the fastest of them after
+ * results_use_best() (times and rates only; recall stays a median).  False
+ * when nothing was measured.
+ */
+extern void results_use_best(void);
+extern bool result_summary(const char *dataset, const char *system, const char *test,
+						  const char *at, const char *metric, double *value);
 
 /* Every row, in the order of measurement. */
 extern const result_row_t *result_rows(size_t *count);

@@ -73,8 +73,8 @@ write_axes(FILE *f, const scale_t *s, const dataset_t *set)
 static bool
 point(const dataset_t *set, const system_t *s, int v, double *recall, double *qps)
 {
-	return result_median(set->name, s->name, "sweep", s->sweep_values[v], "recall", recall) &&
-		result_median(set->name, s->name, "sweep", s->sweep_values[v], "qps", qps) && *qps > 0;
+	return result_summary(set->name, s->name, "sweep", s->sweep_values[v], "recall", recall) &&
+		result_summary(set->name, s->name, "sweep", s->sweep_values[v], "qps", qps) && *qps > 0;
 }
 
 void
