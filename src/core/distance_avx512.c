@@ -1,0 +1,465 @@
+/*
+ * distance_avx512.c
+ *		Distance kernels for x86-64 with AVX-512 F, BW, VL, DQ, VNNI and
+ *		VPOPCNTDQ (Ice Lake and Zen 4 on).
+ *
+ * What is left at the end is read with masked loads, which give zero in the
+ * masked lanes and do not touch their memory.  See distance.h for what each
+ * kernel computes.
+ */
+#include "core/distance_impl.h"
+
+#ifdef KNN_KERNELS_X86
+
+#include <immintrin.h>
+
+#define FEATURES "avx2,fma,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq"
+#define TARGET __attribute__((target(FEATURES)))
+#define INLINE static inline __attribute__((always_inline, target(FEATURES)))
+
+/* a mask of the first n lanes, n below the width */
+INLINE __mmask16
+first16(uint32_t n)
+{
+	return (__mmask16) ((1u << n) - 1);
+}
+
+INLINE __mmask64
+first64(uint32_t n)
+{
+	return (UINT64_C(1) << n) - 1;
+}
+
+INLINE __m512
+load_float(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+
+INLINE __m512
+load_float_part(const float *p, uint32_t n)
+{
+	return _mm512_maskz_loadu_ps(first16(n), p);
+}
+
+INLINE __m512
+load_half(const knn_half *p)
+{
+	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p));
+}
+
+INLINE __m512
+load_half_part(const knn_half *p, uint32_t n)
+{
+	return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first16(n), p));
+}
+
+INLINE __m512i
+load_bytes(const void *p)
+{
+	return _mm512_loadu_si512(p);
+}
+
+INLINE __m512i
+load_bytes_part(const void *p, uint32_t n)
+{
+	return _mm512_maskz_loadu_epi8(first64(n), p);
+}
+
+INLINE __m512
+step_l2(__m512 sum, __m512 a, __m512 b)
+{
+	__m512		d = _mm512_sub_ps(a, b);
+
+	return _mm512_fmadd_ps(d, d, sum);
+}
+
+INLINE __m512
+step_ip(__m512 sum, __m512 a, __m512 b)
+{
+	return _mm512_fmadd_ps(a, b, sum);
+}
+
+INLINE __m512
+step_l1(__m512 sum, __m512 a, __m512 b)
+{
+	return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(a, b)));
+}
+
+INLINE __m512
+step_linf(__m512 max, __m512 a, __m512 b)
+{
+	return _mm512_max_ps(max, _mm512_abs_ps(_mm512_sub_ps(a, b)));
+}
+
+INLINE float
+reduce_sum(__m512 s0, __m512 s1, __m512 s2, __m512 s3)
+{
+	__m512		s = _mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3));
+	__m256		h = _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+	__m128		t = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+
+	t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+	t = _mm_add_ss(t, _mm_movehdup_ps(t));
+	return _mm_cvtss_f32(t);
+}
+
+INLINE float
+reduce_max(__m512 s0, __m512 s1, __m512 s2, __m512 s3)
+{
+	__m512		s = _mm512_max_ps(_mm512_max_ps(s0, s1), _mm512_max_ps(s2, s3));
+	__m256		h = _mm256_max_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+	__m128		t = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+
+	t = _mm_max_ps(t, _mm_movehl_ps(t, t));
+	t = _mm_max_ss(t, _mm_movehdup_ps(t));
+	return _mm_cvtss_f32(t);
+}
+
+INLINE int32_t
+reduce_epi32(__m512i s)
+{
+	__m256i		h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+	__m128i		t = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+
+	t = _mm_add_epi32(t, _mm_unpackhi_epi64(t, t));
+	t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 1));
+	return _mm_cvtsi128_si32(t);
+}
+
+/*
+ * A float kernel: four accumulators hide the latency of the addition that each
+ * step depends on.  Zero lanes of a partial step add nothing.
+ */
+#define FLOAT_KERNEL(fname, ta, load_a, tb, load_b, step, reduce) \
+TARGET static float \
+fname(const ta *a, const tb *b, uint32_t dim) \
+{ \
+	__m512		s0 = _mm512_setzero_ps(), \
+				s1 = s0, \
+				s2 = s0, \
+				s3 = s0; \
+	uint32_t	i = 0; \
+\
+	for (; i + 64 <= dim; i += 64) \
+	{ \
+		s0 = step(s0, load_a(a + i), load_b(b + i)); \
+		s1 = step(s1, load_a(a + i + 16), load_b(b + i + 16)); \
+		s2 = step(s2, load_a(a + i + 32), load_b(b + i + 32)); \
+		s3 = step(s3, load_a(a + i + 48), load_b(b + i + 48)); \
+	} \
+	for (; i + 16 <= dim; i += 16) \
+		s0 = step(s0, load_a(a + i), load_b(b + i)); \
+	if (i < dim) \
+		s1 = step(s1, load_a##_part(a + i, dim - i), load_b##_part(b + i, dim - i)); \
+\
+	return reduce(s0, s1, s2, s3); \
+}
+
+FLOAT_KERNEL(l2_squared_f32, float, load_float, float, load_float, step_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f32, float, load_float, float, load_float, step_ip, reduce_sum)
+FLOAT_KERNEL(l1_f32, float, load_float, float, load_float, step_l1, reduce_sum)
+FLOAT_KERNEL(linf_f32, float, load_float, float, load_float, step_linf, reduce_max)
+
+FLOAT_KERNEL(l2_squared_f16, knn_half, load_half, knn_half, load_half, step_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f16, knn_half, load_half, knn_half, load_half, step_ip, reduce_sum)
+FLOAT_KERNEL(l1_f16, knn_half, load_half, knn_half, load_half, step_l1, reduce_sum)
+FLOAT_KERNEL(linf_f16, knn_half, load_half, knn_half, load_half, step_linf, reduce_max)
+
+FLOAT_KERNEL(l2_squared_f32f16, float, load_float, knn_half, load_half, step_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f32f16, float, load_float, knn_half, load_half, step_ip, reduce_sum)
+
+/*
+ * Integer kernels over pairs of bytes.  Each is a step on two accumulators of
+ * 32-bit lanes; the result is what remains of them: first - second.  The step
+ * must not change them for zero bytes.
+ */
+#define BYTE_KERNEL(fname, ta, tb, tresult, step) \
+TARGET static tresult \
+fname(const ta *a, const tb *b, uint32_t dim) \
+{ \
+	__m512i		s0 = _mm512_setzero_si512(), \
+				s1 = s0, \
+				t0 = s0, \
+				t1 = s0; \
+	uint32_t	i = 0; \
+\
+	for (; i + 128 <= dim; i += 128) \
+	{ \
+		step(s0, t0, load_bytes(a + i), load_bytes(b + i)); \
+		step(s1, t1, load_bytes(a + i + 64), load_bytes(b + i + 64)); \
+	} \
+	if (i + 64 <= dim) \
+	{ \
+		step(s0, t0, load_bytes(a + i), load_bytes(b + i)); \
+		i += 64; \
+	} \
+	if (i < dim) \
+		step(s1, t1, load_bytes_part(a + i, dim - i), load_bytes_part(b + i, dim - i)); \
+\
+	s0 = _mm512_add_epi32(s0, s1); \
+	t0 = _mm512_add_epi32(t0, t1); \
+	return (tresult) reduce_epi32(_mm512_sub_epi32(s0, t0)); \
+}
+
+/*
+ * vpdpbusd multiplies unsigned by signed bytes and adds four products to each
+ * 32-bit lane, exactly.  Where both sides are signed, one is shifted by 128
+ * into the unsigned range (x ^ 0x80 is x + 128), and what that adds, 128 times
+ * the other side, is subtracted again:
+ *		a * b = (a + 128) * b - 128 * b
+ */
+#define STEP_PRODUCT_S8(s, t, a, b) \
+	do { \
+		const __m512i top = _mm512_set1_epi8((char) 0x80); \
+		__m512i		y = (b); \
+\
+		(s) = _mm512_dpbusd_epi32((s), _mm512_xor_si512((a), top), y); \
+		(t) = _mm512_dpbusd_epi32((t), top, y); \
+	} while (0)
+
+/*
+ * d = |a - b| fits an unsigned byte, and d * d = d * (d - 128) - d * -128,
+ * where d - 128 as a signed byte is d ^ 0x80.
+ */
+#define STEP_SQUARE_S8(s, t, a, b) \
+	do { \
+		const __m512i top = _mm512_set1_epi8((char) 0x80); \
+		__m512i		d = abs_diff_s8((a), (b)); \
+\
+		(s) = _mm512_dpbusd_epi32((s), d, _mm512_xor_si512(d, top)); \
+		(t) = _mm512_dpbusd_epi32((t), d, top); \
+	} while (0)
+
+#define STEP_L1_S8(s, t, a, b) \
+	((s) = _mm512_dpbusd_epi32((s), abs_diff_s8((a), (b)), _mm512_set1_epi8(1)))
+
+/* |a - b| of signed bytes, as unsigned bytes */
+INLINE __m512i
+abs_diff_s8(__m512i a, __m512i b)
+{
+	return _mm512_sub_epi8(_mm512_max_epi8(a, b), _mm512_min_epi8(a, b));
+}
+
+BYTE_KERNEL(l2_squared_s8, int8_t, int8_t, int32_t, STEP_SQUARE_S8)
+BYTE_KERNEL(inner_product_s8, int8_t, int8_t, int32_t, STEP_PRODUCT_S8)
+BYTE_KERNEL(l1_s8, int8_t, int8_t, int32_t, STEP_L1_S8)
+
+TARGET static int32_t
+linf_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	__m512i		s = _mm512_setzero_si512();
+	__m256i		h;
+	__m128i		t;
+	uint32_t	i = 0;
+
+	for (; i + 64 <= dim; i += 64)
+		s = _mm512_max_epu8(s, abs_diff_s8(load_bytes(a + i), load_bytes(b + i)));
+	if (i < dim)
+		s = _mm512_max_epu8(s, abs_diff_s8(load_bytes_part(a + i, dim - i),
+										   load_bytes_part(b + i, dim - i)));
+	h = _mm256_max_epu8(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+	t = _mm_max_epu8(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+	t = _mm_max_epu8(t, _mm_srli_si128(t, 8));
+	t = _mm_max_epu8(t, _mm_srli_si128(t, 4));
+	t = _mm_max_epu8(t, _mm_srli_si128(t, 2));
+	t = _mm_max_epu8(t, _mm_srli_si128(t, 1));
+	return _mm_cvtsi128_si32(t) & 0xff;
+}
+
+TARGET static uint32_t
+hamming(const uint8_t *a, const uint8_t *b, uint32_t nbytes)
+{
+	__m512i		s0 = _mm512_setzero_si512(),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 128 <= nbytes; i += 128)
+	{
+		__m512i		x = _mm512_xor_si512(load_bytes(a + i), load_bytes(b + i));
+		__m512i		y = _mm512_xor_si512(load_bytes(a + i + 64), load_bytes(b + i + 64));
+
+		s0 = _mm512_add_epi32(s0, _mm512_popcnt_epi32(x));
+		s1 = _mm512_add_epi32(s1, _mm512_popcnt_epi32(y));
+	}
+	if (i + 64 <= nbytes)
+	{
+		__m512i		x = _mm512_xor_si512(load_bytes(a + i), load_bytes(b + i));
+
+		s0 = _mm512_add_epi32(s0, _mm512_popcnt_epi32(x));
+		i += 64;
+	}
+	if (i < nbytes)
+	{
+		__m512i		x = _mm512_xor_si512(load_bytes_part(a + i, nbytes - i),
+										 load_bytes_part(b + i, nbytes - i));
+
+		s1 = _mm512_add_epi32(s1, _mm512_popcnt_epi32(x));
+	}
+	return (uint32_t) reduce_epi32(_mm512_add_epi32(s0, s1));
+}
+
+TARGET static int32_t
+dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
+{
+	__m512i		s0 = _mm512_setzero_si512(),
+				s1 = s0,
+				s2 = s0,
+				s3 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 256 <= dim; i += 256)
+	{
+		s0 = _mm512_dpbusd_epi32(s0, load_bytes(code + i), load_bytes(query + i));
+		s1 = _mm512_dpbusd_epi32(s1, load_bytes(code + i + 64), load_bytes(query + i + 64));
+		s2 = _mm512_dpbusd_epi32(s2, load_bytes(code + i + 128), load_bytes(query + i + 128));
+		s3 = _mm512_dpbusd_epi32(s3, load_bytes(code + i + 192), load_bytes(query + i + 192));
+	}
+	if (i + 128 <= dim)
+	{
+		s0 = _mm512_dpbusd_epi32(s0, load_bytes(code + i), load_bytes(query + i));
+		s1 = _mm512_dpbusd_epi32(s1, load_bytes(code + i + 64), load_bytes(query + i + 64));
+		i += 128;
+	}
+	if (i + 64 <= dim)
+	{
+		s2 = _mm512_dpbusd_epi32(s2, load_bytes(code + i), load_bytes(query + i));
+		i += 64;
+	}
+	if (i < dim)
+		s3 = _mm512_dpbusd_epi32(s3, load_bytes_part(code + i, dim - i),
+								 load_bytes_part(query + i, dim - i));
+	return reduce_epi32(_mm512_add_epi32(_mm512_add_epi32(s0, s1), _mm512_add_epi32(s2, s3)));
+}
+
+TARGET static int32_t
+sum_u8(const uint8_t *code, uint32_t dim)
+{
+	const __m512i one = _mm512_set1_epi8(1);
+	__m512i		s0 = _mm512_setzero_si512(),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 128 <= dim; i += 128)
+	{
+		s0 = _mm512_dpbusd_epi32(s0, load_bytes(code + i), one);
+		s1 = _mm512_dpbusd_epi32(s1, load_bytes(code + i + 64), one);
+	}
+	if (i + 64 <= dim)
+	{
+		s0 = _mm512_dpbusd_epi32(s0, load_bytes(code + i), one);
+		i += 64;
+	}
+	if (i < dim)
+		s1 = _mm512_dpbusd_epi32(s1, load_bytes_part(code + i, dim - i), one);
+	return reduce_epi32(_mm512_add_epi32(s0, s1));
+}
+
+/* |scale * code + offset - query| of 16 elements */
+INLINE __m512
+abs_diff_u8f32(__m128i code, __m512 query, __m512 scale, __m512 offset)
+{
+	__m512		x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(code));
+
+	return _mm512_abs_ps(_mm512_sub_ps(_mm512_fmadd_ps(scale, x, offset), query));
+}
+
+INLINE __m128i
+load_code(const uint8_t *p)
+{
+	return _mm_loadu_si128((const __m128i *) p);
+}
+
+#define CODE_FLOAT_KERNEL(fname, combine, mask_combine, reduce) \
+TARGET static float \
+fname(const uint8_t *code, const float *query, \
+	  float scale, float offset, uint32_t dim) \
+{ \
+	const __m512 vscale = _mm512_set1_ps(scale); \
+	const __m512 voffset = _mm512_set1_ps(offset); \
+	__m512		s0 = _mm512_setzero_ps(), \
+				s1 = s0, \
+				s2 = s0, \
+				s3 = s0; \
+	uint32_t	i = 0; \
+\
+	for (; i + 64 <= dim; i += 64) \
+	{ \
+		s0 = combine(s0, abs_diff_u8f32(load_code(code + i), load_float(query + i), vscale, voffset)); \
+		s1 = combine(s1, abs_diff_u8f32(load_code(code + i + 16), load_float(query + i + 16), vscale, voffset)); \
+		s2 = combine(s2, abs_diff_u8f32(load_code(code + i + 32), load_float(query + i + 32), vscale, voffset)); \
+		s3 = combine(s3, abs_diff_u8f32(load_code(code + i + 48), load_float(query + i + 48), vscale, voffset)); \
+	} \
+	for (; i + 16 <= dim; i += 16) \
+		s0 = combine(s0, abs_diff_u8f32(load_code(code + i), load_float(query + i), vscale, voffset)); \
+	if (i < dim) \
+	{ \
+		__mmask16	m = first16(dim - i); \
+		__m512		d = abs_diff_u8f32(_mm_maskz_loadu_epi8(m, code + i), \
+									   _mm512_maskz_loadu_ps(m, query + i), vscale, voffset); \
+\
+		/* a zero code stands for the offset: leave those lanes out */ \
+		s1 = mask_combine(s1, m, s1, d); \
+	} \
+\
+	return reduce(s0, s1, s2, s3); \
+}
+
+CODE_FLOAT_KERNEL(l1_u8f32, _mm512_add_ps, _mm512_mask_add_ps, reduce_sum)
+CODE_FLOAT_KERNEL(linf_u8f32, _mm512_max_ps, _mm512_mask_max_ps, reduce_max)
+
+TARGET static void
+f16_to_f32(const knn_half *in, float *out, uint32_t dim)
+{
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+		_mm512_storeu_ps(out + i, load_half(in + i));
+	if (i < dim)
+		_mm512_mask_storeu_ps(out + i, first16(dim - i), load_half_part(in + i, dim - i));
+}
+
+TARGET static void
+f32_to_f16(const float *in, knn_half *out, uint32_t dim)
+{
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+		_mm256_storeu_si256((__m256i *) (out + i),
+							_mm512_cvtps_ph(load_float(in + i), _MM_FROUND_TO_NEAREST_INT));
+	if (i < dim)
+		_mm256_mask_storeu_epi16(out + i, first16(dim - i),
+								 _mm512_cvtps_ph(load_float_part(in + i, dim - i), _MM_FROUND_TO_NEAREST_INT));
+}
+
+const knn_kernels knn_kernels_avx512 = {
+	.name = "avx512",
+	.l2_squared_f32 = l2_squared_f32,
+	.inner_product_f32 = inner_product_f32,
+	.l1_f32 = l1_f32,
+	.linf_f32 = linf_f32,
+	.l2_squared_f16 = l2_squared_f16,
+	.inner_product_f16 = inner_product_f16,
+	.l1_f16 = l1_f16,
+	.linf_f16 = linf_f16,
+	.l2_squared_f32f16 = l2_squared_f32f16,
+	.inner_product_f32f16 = inner_product_f32f16,
+	.l2_squared_s8 = l2_squared_s8,
+	.inner_product_s8 = inner_product_s8,
+	.l1_s8 = l1_s8,
+	.linf_s8 = linf_s8,
+	.hamming = hamming,
+	.dot_u8s8 = dot_u8s8,
+	.sum_u8 = sum_u8,
+	.l1_u8f32 = l1_u8f32,
+	.linf_u8f32 = linf_u8f32,
+	.f16_to_f32 = f16_to_f32,
+	.f32_to_f16 = f32_to_f16,
+};
+
+#else
+
+/* ISO C wants a file to declare something */
+typedef int knn_distance_avx512_not_built;
+
+#endif							/* KNN_KERNELS_X86 */

@@ -1,0 +1,108 @@
+/*
+ * distance_impl.h
+ *		What the implementations of the distance kernels share among themselves.
+ *
+ * Each distance_*.c exports exactly one table.  All files are compiled with the
+ * same flags on every architecture: a file for another architecture compiles to
+ * nothing, and code for CPU features above the baseline carries its own target
+ * attribute, so that one binary runs everywhere.
+ *
+ * Only distance*.c and their tests include this.
+ */
+#ifndef KNN_CORE_DISTANCE_IMPL_H
+#define KNN_CORE_DISTANCE_IMPL_H
+
+#include <string.h>
+
+#include "core/distance.h"
+
+#if defined(__x86_64__)
+#define KNN_KERNELS_X86 1
+#elif defined(__aarch64__) && !defined(__AARCH64EB__)
+#define KNN_KERNELS_NEON 1
+#endif
+
+extern const knn_kernels knn_kernels_scalar;
+#ifdef KNN_KERNELS_X86
+/* needs AVX2, FMA, F16C, POPCNT */
+extern const knn_kernels knn_kernels_avx2;
+/* needs AVX-512 F, BW, VL, DQ, VNNI, VPOPCNTDQ */
+extern const knn_kernels knn_kernels_avx512;
+#endif
+#ifdef KNN_KERNELS_NEON
+extern const knn_kernels knn_kernels_neon;
+#endif
+
+/*
+ * Inline forms of the single-element conversions, for the scalar kernels and
+ * the tails of the others.  They agree bit for bit with what the conversion
+ * instructions of x86 and ARM give, NaN payloads included (a signalling NaN
+ * becomes quiet).
+ */
+static inline float
+knn_half_to_float_inline(knn_half h)
+{
+	uint32_t	sign = (uint32_t) (h & 0x8000) << 16;
+	uint32_t	exponent = (h >> 10) & 0x1f;
+	uint32_t	mantissa = h & 0x3ff;
+	uint32_t	bits;
+	float		f;
+
+	if (exponent == 0)
+	{
+		/* zero or subnormal: a small integer times 2^-24, exact in float */
+		f = (float) mantissa * 0x1p-24f;
+		memcpy(&bits, &f, sizeof(bits));
+		bits |= sign;
+	}
+	else if (exponent == 0x1f)
+		bits = sign | 0x7f800000 | (mantissa != 0 ? 0x400000 | (mantissa << 13) : 0);
+	else
+		bits = sign | ((exponent + 112) << 23) | (mantissa << 13);
+
+	memcpy(&f, &bits, sizeof(f));
+	return f;
+}
+
+static inline knn_half
+knn_float_to_half_inline(float f)
+{
+	uint32_t	bits;
+	uint32_t	sign;
+	uint32_t	h;
+
+	memcpy(&bits, &f, sizeof(bits));
+	sign = (bits >> 16) & 0x8000;
+	bits &= 0x7fffffff;
+
+	if (bits > 0x7f800000)
+		h = 0x7e00 | ((bits >> 13) & 0x3ff);	/* NaN */
+	else if (bits >= 0x47800000)
+		h = 0x7c00;				/* 65536 and above, infinity */
+	else if (bits >= 0x38800000)
+	{
+		/*
+		 * Normal: round the 13 bits that go to nearest even.  A carry moves
+		 * into the exponent, and from 65520 on into infinity, as it should.
+		 */
+		bits += 0xfff + ((bits >> 13) & 1);
+		h = (bits - 0x38000000) >> 13;
+	}
+	else if (bits < 0x33000000)
+		h = 0;					/* below 2^-25, half of the smallest subnormal */
+	else
+	{
+		uint32_t	mantissa = (bits & 0x7fffff) | 0x800000;
+		uint32_t	shift = 126 - (bits >> 23);
+		uint32_t	rest = mantissa & ((1u << shift) - 1);
+		uint32_t	tie = 1u << (shift - 1);
+
+		h = mantissa >> shift;
+		if (rest > tie || (rest == tie && (h & 1)))
+			h++;
+	}
+
+	return (knn_half) (sign | h);
+}
+
+#endif

@@ -1,0 +1,387 @@
+/*
+ * distance_neon.c
+ *		Distance kernels for 64-bit ARM, within the ARMv8.0 baseline.
+ *
+ * NEON and the half precision conversions are part of that baseline, so nothing
+ * has to be detected.  What is left at the end is done one by one.  See
+ * distance.h for what each kernel computes.
+ */
+#include "core/distance_impl.h"
+
+#ifdef KNN_KERNELS_NEON
+
+#include <arm_neon.h>
+#include <math.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float32x4_t
+load_float(const float *p)
+{
+	return vld1q_f32(p);
+}
+
+INLINE float32x4_t
+load_half(const knn_half *p)
+{
+	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+
+INLINE float
+one_float(float f)
+{
+	return f;
+}
+
+#define one_half knn_half_to_float_inline
+
+INLINE float32x4_t
+step_l2(float32x4_t sum, float32x4_t a, float32x4_t b)
+{
+	float32x4_t d = vsubq_f32(a, b);
+
+	return vfmaq_f32(sum, d, d);
+}
+
+INLINE float32x4_t
+step_l1(float32x4_t sum, float32x4_t a, float32x4_t b)
+{
+	return vaddq_f32(sum, vabdq_f32(a, b));
+}
+
+INLINE float32x4_t
+step_linf(float32x4_t max, float32x4_t a, float32x4_t b)
+{
+	return vmaxq_f32(max, vabdq_f32(a, b));
+}
+
+INLINE float
+one_l2(float sum, float a, float b)
+{
+	return sum + (a - b) * (a - b);
+}
+
+INLINE float
+one_ip(float sum, float a, float b)
+{
+	return sum + a * b;
+}
+
+INLINE float
+one_l1(float sum, float a, float b)
+{
+	return sum + fabsf(a - b);
+}
+
+INLINE float
+one_linf(float max, float a, float b)
+{
+	float		d = fabsf(a - b);
+
+	return d > max ? d : max;
+}
+
+INLINE float
+reduce_sum(float32x4_t s0, float32x4_t s1, float32x4_t s2, float32x4_t s3)
+{
+	return vaddvq_f32(vaddq_f32(vaddq_f32(s0, s1), vaddq_f32(s2, s3)));
+}
+
+INLINE float
+reduce_max(float32x4_t s0, float32x4_t s1, float32x4_t s2, float32x4_t s3)
+{
+	return vmaxvq_f32(vmaxq_f32(vmaxq_f32(s0, s1), vmaxq_f32(s2, s3)));
+}
+
+/*
+ * A float kernel: four accumulators hide the latency of the addition that each
+ * step depends on.
+ */
+#define FLOAT_KERNEL(fname, ta, kind_a, tb, kind_b, step, one, reduce) \
+static float \
+fname(const ta *a, const tb *b, uint32_t dim) \
+{ \
+	float32x4_t s0 = vdupq_n_f32(0), \
+				s1 = s0, \
+				s2 = s0, \
+				s3 = s0; \
+	float		result; \
+	uint32_t	i = 0; \
+\
+	for (; i + 16 <= dim; i += 16) \
+	{ \
+		s0 = step(s0, load_##kind_a(a + i), load_##kind_b(b + i)); \
+		s1 = step(s1, load_##kind_a(a + i + 4), load_##kind_b(b + i + 4)); \
+		s2 = step(s2, load_##kind_a(a + i + 8), load_##kind_b(b + i + 8)); \
+		s3 = step(s3, load_##kind_a(a + i + 12), load_##kind_b(b + i + 12)); \
+	} \
+	for (; i + 4 <= dim; i += 4) \
+		s0 = step(s0, load_##kind_a(a + i), load_##kind_b(b + i)); \
+	result = reduce(s0, s1, s2, s3); \
+	for (; i < dim; i++) \
+		result = one(result, one_##kind_a(a[i]), one_##kind_b(b[i])); \
+	return result; \
+}
+
+FLOAT_KERNEL(l2_squared_f32, float, float, float, float, step_l2, one_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f32, float, float, float, float, vfmaq_f32, one_ip, reduce_sum)
+FLOAT_KERNEL(l1_f32, float, float, float, float, step_l1, one_l1, reduce_sum)
+FLOAT_KERNEL(linf_f32, float, float, float, float, step_linf, one_linf, reduce_max)
+
+FLOAT_KERNEL(l2_squared_f16, knn_half, half, knn_half, half, step_l2, one_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f16, knn_half, half, knn_half, half, vfmaq_f32, one_ip, reduce_sum)
+FLOAT_KERNEL(l1_f16, knn_half, half, knn_half, half, step_l1, one_l1, reduce_sum)
+FLOAT_KERNEL(linf_f16, knn_half, half, knn_half, half, step_linf, one_linf, reduce_max)
+
+FLOAT_KERNEL(l2_squared_f32f16, float, float, knn_half, half, step_l2, one_l2, reduce_sum)
+FLOAT_KERNEL(inner_product_f32f16, float, float, knn_half, half, vfmaq_f32, one_ip, reduce_sum)
+
+static int32_t
+l2_squared_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	uint32x4_t	s0 = vdupq_n_u32(0),
+				s1 = s0;
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+	{
+		/* |a - b| fits an unsigned byte, and its square 16 bits */
+		uint8x16_t	d = vreinterpretq_u8_s8(vabdq_s8(vld1q_s8(a + i), vld1q_s8(b + i)));
+
+		s0 = vpadalq_u16(s0, vmull_u8(vget_low_u8(d), vget_low_u8(d)));
+		s1 = vpadalq_u16(s1, vmull_high_u8(d, d));
+	}
+	sum = (int32_t) vaddvq_u32(vaddq_u32(s0, s1));
+	for (; i < dim; i++)
+	{
+		int32_t		d = (int32_t) a[i] - b[i];
+
+		sum += d * d;
+	}
+	return sum;
+}
+
+static int32_t
+inner_product_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	int32x4_t	s0 = vdupq_n_s32(0),
+				s1 = s0;
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+	{
+		/* a product of two signed bytes fits 16 bits, -128 * -128 included */
+		int8x16_t	x = vld1q_s8(a + i);
+		int8x16_t	y = vld1q_s8(b + i);
+
+		s0 = vpadalq_s16(s0, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+		s1 = vpadalq_s16(s1, vmull_high_s8(x, y));
+	}
+	sum = vaddvq_s32(vaddq_s32(s0, s1));
+	for (; i < dim; i++)
+		sum += (int32_t) a[i] * b[i];
+	return sum;
+}
+
+static int32_t
+l1_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	uint32x4_t	s = vdupq_n_u32(0);
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+	{
+		uint8x16_t	d = vreinterpretq_u8_s8(vabdq_s8(vld1q_s8(a + i), vld1q_s8(b + i)));
+
+		s = vpadalq_u16(s, vpaddlq_u8(d));
+	}
+	sum = (int32_t) vaddvq_u32(s);
+	for (; i < dim; i++)
+	{
+		int32_t		d = (int32_t) a[i] - b[i];
+
+		sum += d < 0 ? -d : d;
+	}
+	return sum;
+}
+
+static int32_t
+linf_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	uint8x16_t	s = vdupq_n_u8(0);
+	int32_t		max;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+		s = vmaxq_u8(s, vreinterpretq_u8_s8(vabdq_s8(vld1q_s8(a + i), vld1q_s8(b + i))));
+	max = vmaxvq_u8(s);
+	for (; i < dim; i++)
+	{
+		int32_t		d = (int32_t) a[i] - b[i];
+
+		if (d < 0)
+			d = -d;
+		if (d > max)
+			max = d;
+	}
+	return max;
+}
+
+static uint32_t
+hamming(const uint8_t *a, const uint8_t *b, uint32_t nbytes)
+{
+	uint32x4_t	s = vdupq_n_u32(0);
+	uint32_t	count;
+	uint32_t	i = 0;
+
+	while (i + 16 <= nbytes)
+	{
+		uint16x8_t	t = vdupq_n_u16(0);
+		uint32_t	end = nbytes - i;
+
+		/* 16-bit sums grow by at most 16 a step: widen them well before 65535 */
+		end = i + (end > 1024 ? 1024 : end);
+		for (; i + 16 <= end; i += 16)
+			t = vpadalq_u8(t, vcntq_u8(veorq_u8(vld1q_u8(a + i), vld1q_u8(b + i))));
+		s = vpadalq_u16(s, t);
+	}
+	count = vaddvq_u32(s);
+	for (; i < nbytes; i++)
+		count += (uint32_t) __builtin_popcount((unsigned) (a[i] ^ b[i]));
+	return count;
+}
+
+static int32_t
+dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
+{
+	int32x4_t	s0 = vdupq_n_s32(0),
+				s1 = s0,
+				s2 = s0,
+				s3 = s0;
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+	{
+		uint8x16_t	x = vld1q_u8(code + i);
+		int8x16_t	y = vld1q_s8(query + i);
+		int16x8_t	xl = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(x)));
+		int16x8_t	xh = vreinterpretq_s16_u16(vmovl_high_u8(x));
+		int16x8_t	yl = vmovl_s8(vget_low_s8(y));
+		int16x8_t	yh = vmovl_high_s8(y);
+
+		s0 = vmlal_s16(s0, vget_low_s16(xl), vget_low_s16(yl));
+		s1 = vmlal_high_s16(s1, xl, yl);
+		s2 = vmlal_s16(s2, vget_low_s16(xh), vget_low_s16(yh));
+		s3 = vmlal_high_s16(s3, xh, yh);
+	}
+	sum = vaddvq_s32(vaddq_s32(vaddq_s32(s0, s1), vaddq_s32(s2, s3)));
+	for (; i < dim; i++)
+		sum += (int32_t) code[i] * query[i];
+	return sum;
+}
+
+static int32_t
+sum_u8(const uint8_t *code, uint32_t dim)
+{
+	uint32x4_t	s = vdupq_n_u32(0);
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+		s = vpadalq_u16(s, vpaddlq_u8(vld1q_u8(code + i)));
+	sum = (int32_t) vaddvq_u32(s);
+	for (; i < dim; i++)
+		sum += code[i];
+	return sum;
+}
+
+/*
+ * Kernels between a code and a float query: load eight codes, widen them, and
+ * combine |scale * code + offset - query|.
+ */
+#define CODE_FLOAT_KERNEL(fname, step, one, reduce) \
+static float \
+fname(const uint8_t *code, const float *query, \
+	  float scale, float offset, uint32_t dim) \
+{ \
+	const float32x4_t voffset = vdupq_n_f32(offset); \
+	float32x4_t s0 = vdupq_n_f32(0), \
+				s1 = s0; \
+	float		result; \
+	uint32_t	i = 0; \
+\
+	for (; i + 8 <= dim; i += 8) \
+	{ \
+		uint16x8_t	c = vmovl_u8(vld1_u8(code + i)); \
+		float32x4_t x = vcvtq_f32_u32(vmovl_u16(vget_low_u16(c))); \
+		float32x4_t y = vcvtq_f32_u32(vmovl_high_u16(c)); \
+\
+		s0 = step(s0, vfmaq_n_f32(voffset, x, scale), vld1q_f32(query + i)); \
+		s1 = step(s1, vfmaq_n_f32(voffset, y, scale), vld1q_f32(query + i + 4)); \
+	} \
+	result = reduce(s0, s1, vdupq_n_f32(0), vdupq_n_f32(0)); \
+	for (; i < dim; i++) \
+		result = one(result, scale * code[i] + offset, query[i]); \
+	return result; \
+}
+
+CODE_FLOAT_KERNEL(l1_u8f32, step_l1, one_l1, reduce_sum)
+CODE_FLOAT_KERNEL(linf_u8f32, step_linf, one_linf, reduce_max)
+
+static void
+f16_to_f32(const knn_half *in, float *out, uint32_t dim)
+{
+	uint32_t	i = 0;
+
+	for (; i + 4 <= dim; i += 4)
+		vst1q_f32(out + i, load_half(in + i));
+	for (; i < dim; i++)
+		out[i] = knn_half_to_float_inline(in[i]);
+}
+
+static void
+f32_to_f16(const float *in, knn_half *out, uint32_t dim)
+{
+	uint32_t	i = 0;
+
+	for (; i + 4 <= dim; i += 4)
+		vst1_u16(out + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in + i))));
+	for (; i < dim; i++)
+		out[i] = knn_float_to_half_inline(in[i]);
+}
+
+const knn_kernels knn_kernels_neon = {
+	.name = "neon",
+	.l2_squared_f32 = l2_squared_f32,
+	.inner_product_f32 = inner_product_f32,
+	.l1_f32 = l1_f32,
+	.linf_f32 = linf_f32,
+	.l2_squared_f16 = l2_squared_f16,
+	.inner_product_f16 = inner_product_f16,
+	.l1_f16 = l1_f16,
+	.linf_f16 = linf_f16,
+	.l2_squared_f32f16 = l2_squared_f32f16,
+	.inner_product_f32f16 = inner_product_f32f16,
+	.l2_squared_s8 = l2_squared_s8,
+	.inner_product_s8 = inner_product_s8,
+	.l1_s8 = l1_s8,
+	.linf_s8 = linf_s8,
+	.hamming = hamming,
+	.dot_u8s8 = dot_u8s8,
+	.sum_u8 = sum_u8,
+	.l1_u8f32 = l1_u8f32,
+	.linf_u8f32 = linf_u8f32,
+	.f16_to_f32 = f16_to_f32,
+	.f32_to_f16 = f32_to_f16,
+};
+
+#else
+
+/* ISO C wants a file to declare something */
+typedef int knn_distance_neon_not_built;
+
+#endif							/* KNN_KERNELS_NEON */
