@@ -16,7 +16,9 @@ PGFILEDESC = "knn - k-nearest-neighbour search"
 LAYERS = core type store am api
 OBJS = $(patsubst %.c,%.o,$(sort $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))) src/knn.c)
 
-PG_CPPFLAGS = -I$(srcdir)/src
+# PostgreSQL 15 leaves PGDLLEXPORT empty, which under -fvisibility=hidden would
+# hide even the magic block; later versions define it as it is defined here.
+PG_CPPFLAGS = -I$(srcdir)/src -D'PGDLLEXPORT=__attribute__((visibility("default")))'
 # A distance is a sum whose order no one promised: contraction into FMA is
 # welcome, but nothing here may assume the CPU it was built on (run-time
 # dispatch only).

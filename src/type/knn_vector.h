@@ -46,6 +46,26 @@ typedef struct KnnVector
 #define KnnVectorBytes(v) ((int8 *) (v)->data)
 #define KnnVectorBits(v) ((uint8 *) (v)->data)
 
+/*
+ * Spaces, in OpenSearch's words.  Which data types a space is for is checked by
+ * KnnCheckSpace.
+ */
+typedef enum KnnSpace
+{
+	KNN_SPACE_L2 = 0,
+	KNN_SPACE_INNER_PRODUCT = 1,
+	KNN_SPACE_COSINE = 2,
+	KNN_SPACE_L1 = 3,
+	KNN_SPACE_LINF = 4,
+	KNN_SPACE_HAMMING = 5
+} KnnSpace;
+
+#define KNN_SPACE_COUNT 6
+
+struct Node;
+
+/* vector_value.c */
+
 /* Detoast (copying only when needed); ERROR when the datum is malformed. */
 extern KnnVector *KnnVectorFromDatum(Datum datum);
 #define PG_GETARG_KNN_VECTOR_P(n) KnnVectorFromDatum(PG_GETARG_DATUM(n))
@@ -54,14 +74,62 @@ extern KnnVector *KnnVectorFromDatum(Datum datum);
 /* Bytes of the elements of a vector. */
 extern Size KnnVectorDataSize(uint32 dim, KnnDataType data_type);
 
-/* A zeroed vector in the current memory context. */
+/* A zeroed vector in the current memory context; ERROR when dim is not valid. */
 extern KnnVector *KnnVectorAlloc(uint32 dim, KnnDataType data_type);
+
+/* Numbers in the text form: dim, but dim / 8 for binary. */
+extern uint32 KnnVectorElements(const KnnVector *v);
+
+/*
+ * Those numbers from first (zero-based) to first + count - 1, as floats.
+ * KnnVectorGetFloats reads any data type; out has room for count.
+ */
+extern void KnnVectorGetFloats(const KnnVector *v, uint32 first, uint32 count, float *out);
+
+/* ERROR (or soft error, returning false) unless every float is finite. */
+extern bool KnnCheckFloats(const float *x, uint32 count, struct Node *escontext);
+
+extern bool KnnCheckDim(int64 dim, KnnDataType data_type, struct Node *escontext);
+extern void KnnCheckSameDim(const KnnVector *a, const KnnVector *b);
+
+extern const char *KnnDataTypeName(KnnDataType data_type);	/* "float", ... */
+extern const char *KnnSpaceName(KnnSpace space);	/* "l2", "cosinesimil", ... */
+
+/* ERROR unless the space is defined for the data type. */
+extern void KnnCheckSpace(KnnSpace space, KnnDataType data_type);
+
+/* vector_convert.c */
 
 /*
  * Convert to another data type, checking range; returns v itself when it has
- * that type already.  ERROR names the element that does not fit.
+ * that type already.  ERROR names the element that does not fit; with an
+ * escontext the error may be soft, and the result NULL.
  */
-extern KnnVector *KnnVectorConvert(KnnVector *v, KnnDataType data_type);
+extern KnnVector *KnnVectorConvertSoft(KnnVector *v, KnnDataType data_type,
+									   struct Node *escontext);
+#define KnnVectorConvert(v, data_type) KnnVectorConvertSoft(v, data_type, NULL)
+
+/* Bring two operands to one data type: a float one follows the other, or ERROR. */
+extern void KnnMatchOperands(KnnVector **a, KnnVector **b);
+
+/* Make v fit a type modifier: check the dimension, convert the data type. */
+extern KnnVector *KnnVectorCoerce(KnnVector *v, int32 typmod, struct Node *escontext);
+
+/* vector_distance.c */
+
+/*
+ * What the operator of the space returns.  Both vectors have the same dimension
+ * and data type, and the space is defined for it: the caller has checked.
+ */
+extern double KnnVectorDistance(KnnSpace space, const KnnVector *a, const KnnVector *b);
+
+/* Euclidean norm, accumulated in double; not for binary. */
+extern double KnnVectorNorm(const KnnVector *v);
+
+/* vector_compare.c */
+
+/* Total order: -1, 0, 1. */
+extern int	KnnVectorCompare(const KnnVector *a, const KnnVector *b);
 
 /*
  * A typmod packs (dim, data_type): dim + (data_type << 16); -1 is none, dim 0 in
@@ -70,7 +138,5 @@ extern KnnVector *KnnVectorConvert(KnnVector *v, KnnDataType data_type);
 #define KnnTypmodMake(dim, data_type) ((int32) ((dim) | ((uint32) (data_type) << 16)))
 #define KnnTypmodDim(typmod) ((typmod) & 0xFFFF)
 #define KnnTypmodDataType(typmod) ((KnnDataType) (((typmod) >> 16) & 0xFF))
-
-extern const char *KnnDataTypeName(KnnDataType data_type);	/* "float", ... */
 
 #endif

@@ -9,7 +9,8 @@
  * A case starts with unit_case(name) and lasts until the next one; it fails when
  * any UNIT_CHECK in it fails, and is skipped when it says unit_skip(reason).
  * unit_done() prints one line of counts, which the Makefile adds up, and gives
- * the exit status.  Details of failures go to stderr, a few for each case.
+ * the exit status.  Details of failures go to stderr, a few for each case; those of
+ * skipped cases too when UNIT_VERBOSE is set in the environment.
  */
 #ifndef KNN_TEST_UNIT_H
 #define KNN_TEST_UNIT_H
@@ -18,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define UNIT_MAX_REPORTS 5
 
@@ -67,7 +69,8 @@ __attribute__((unused))
 static void
 unit_skip(const char *reason)
 {
-	fprintf(stderr, "skipped %s: %s\n", unit_name, reason);
+	if (getenv("UNIT_VERBOSE") != NULL)
+		fprintf(stderr, "skipped %s: %s\n", unit_name, reason);
 	unit_is_skipped = true;
 }
 

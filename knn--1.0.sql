@@ -1,0 +1,422 @@
+/* knn--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION knn" to load this file. \quit
+
+----------------------------------------------------------------------
+-- type
+----------------------------------------------------------------------
+
+CREATE TYPE knn_vector;
+
+CREATE FUNCTION knn_vector_in(cstring, oid, integer) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_out(knn_vector) RETURNS cstring
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_recv(internal, oid, integer) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_send(knn_vector) RETURNS bytea
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_typmod_in(cstring[]) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_typmod_out(integer) RETURNS cstring
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE knn_vector (
+	INPUT = knn_vector_in,
+	OUTPUT = knn_vector_out,
+	RECEIVE = knn_vector_recv,
+	SEND = knn_vector_send,
+	TYPMOD_IN = knn_vector_typmod_in,
+	TYPMOD_OUT = knn_vector_typmod_out,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = external
+);
+
+COMMENT ON TYPE knn_vector IS 'vector of float, half, byte or binary elements';
+
+-- applies a type modifier: checks the dimension, converts the data type
+CREATE FUNCTION knn_vector(knn_vector, integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE CAST (knn_vector AS knn_vector)
+	WITH FUNCTION knn_vector(knn_vector, integer, boolean) AS IMPLICIT;
+
+----------------------------------------------------------------------
+-- functions
+----------------------------------------------------------------------
+
+CREATE FUNCTION l2_distance(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l2_distance(knn_vector, knn_vector) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_squared(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l2_squared(knn_vector, knn_vector) IS 'squared Euclidean distance';
+
+CREATE FUNCTION inner_product(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION inner_product(knn_vector, knn_vector) IS 'inner product';
+
+CREATE FUNCTION cosine_distance(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION cosine_distance(knn_vector, knn_vector) IS 'cosine distance, 1 - cosine similarity';
+
+CREATE FUNCTION l1_distance(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l1_distance(knn_vector, knn_vector) IS 'taxicab distance';
+
+CREATE FUNCTION linf_distance(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION linf_distance(knn_vector, knn_vector) IS 'Chebyshev distance';
+
+CREATE FUNCTION hamming_distance(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION hamming_distance(knn_vector, knn_vector) IS 'Hamming distance';
+
+CREATE FUNCTION knn_vector_negative_inner_product(knn_vector, knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION knn_vector_negative_inner_product(knn_vector, knn_vector) IS 'negative inner product, implementation of <#>';
+
+CREATE FUNCTION knn_dims(knn_vector) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION knn_dims(knn_vector) IS 'number of dimensions, bits for binary';
+
+CREATE FUNCTION knn_norm(knn_vector) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION knn_norm(knn_vector) IS 'Euclidean norm';
+
+CREATE FUNCTION knn_data_type(knn_vector) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION knn_data_type(knn_vector) IS 'float, half, byte or binary';
+
+CREATE FUNCTION l2_normalize(knn_vector) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+COMMENT ON FUNCTION l2_normalize(knn_vector) IS 'vector of norm 1 in the same direction';
+
+CREATE FUNCTION subvector(v knn_vector, start integer, count integer) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION subvector(knn_vector, integer, integer) IS 'part of a vector';
+
+CREATE FUNCTION knn_score(space_type text, distance double precision) RETURNS double precision
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION knn_score(text, double precision) IS 'OpenSearch score of the distance an operator returned';
+
+----------------------------------------------------------------------
+-- operators
+----------------------------------------------------------------------
+
+CREATE OPERATOR <-> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = l2_distance,
+	COMMUTATOR = <->
+);
+
+CREATE OPERATOR <#> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_negative_inner_product,
+	COMMUTATOR = <#>
+);
+
+CREATE OPERATOR <=> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = cosine_distance,
+	COMMUTATOR = <=>
+);
+
+CREATE OPERATOR <+> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = l1_distance,
+	COMMUTATOR = <+>
+);
+
+CREATE OPERATOR <%> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = linf_distance,
+	COMMUTATOR = <%>
+);
+
+CREATE OPERATOR <~> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = hamming_distance,
+	COMMUTATOR = <~>
+);
+
+CREATE FUNCTION knn_vector_add(knn_vector, knn_vector) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+CREATE FUNCTION knn_vector_sub(knn_vector, knn_vector) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+CREATE FUNCTION knn_vector_mul(knn_vector, knn_vector) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+CREATE FUNCTION knn_vector_concat(knn_vector, knn_vector) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+
+CREATE OPERATOR + (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_add,
+	COMMUTATOR = +
+);
+
+CREATE OPERATOR - (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_sub
+);
+
+CREATE OPERATOR * (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_mul,
+	COMMUTATOR = *
+);
+
+CREATE OPERATOR || (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_concat
+);
+
+----------------------------------------------------------------------
+-- order and hash
+----------------------------------------------------------------------
+
+CREATE FUNCTION knn_vector_lt(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_le(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_eq(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_ne(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_ge(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_gt(knn_vector, knn_vector) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_cmp(knn_vector, knn_vector) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_hash(knn_vector) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_hash_extended(knn_vector, bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE OPERATOR < (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_lt,
+	COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+
+CREATE OPERATOR <= (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_le,
+	COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+
+CREATE OPERATOR = (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel,
+	HASHES, MERGES
+);
+
+CREATE OPERATOR <> (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+
+CREATE OPERATOR >= (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_ge,
+	COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+CREATE OPERATOR > (
+	LEFTARG = knn_vector, RIGHTARG = knn_vector, FUNCTION = knn_vector_gt,
+	COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+
+CREATE OPERATOR CLASS knn_vector_ops DEFAULT FOR TYPE knn_vector USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 knn_vector_cmp(knn_vector, knn_vector);
+
+CREATE OPERATOR CLASS knn_vector_ops DEFAULT FOR TYPE knn_vector USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 knn_vector_hash(knn_vector),
+	FUNCTION 2 knn_vector_hash_extended(knn_vector, bigint);
+
+----------------------------------------------------------------------
+-- aggregates
+----------------------------------------------------------------------
+
+CREATE FUNCTION knn_vector_accum(internal, knn_vector) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10;
+
+CREATE FUNCTION knn_vector_combine(internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10;
+
+CREATE FUNCTION knn_vector_serialize(internal) RETURNS bytea
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_deserialize(bytea, internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_sum_final(internal) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_avg_final(internal) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE AGGREGATE sum(knn_vector) (
+	SFUNC = knn_vector_accum,
+	STYPE = internal,
+	SSPACE = 8192,
+	FINALFUNC = knn_vector_sum_final,
+	COMBINEFUNC = knn_vector_combine,
+	SERIALFUNC = knn_vector_serialize,
+	DESERIALFUNC = knn_vector_deserialize,
+	PARALLEL = SAFE
+);
+
+CREATE AGGREGATE avg(knn_vector) (
+	SFUNC = knn_vector_accum,
+	STYPE = internal,
+	SSPACE = 8192,
+	FINALFUNC = knn_vector_avg_final,
+	COMBINEFUNC = knn_vector_combine,
+	SERIALFUNC = knn_vector_serialize,
+	DESERIALFUNC = knn_vector_deserialize,
+	PARALLEL = SAFE
+);
+
+----------------------------------------------------------------------
+-- casts
+----------------------------------------------------------------------
+
+-- the second argument of a cast to knn_vector is the type modifier
+
+CREATE FUNCTION knn_vector_from_float4_array(real[], integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_from_float8_array(double precision[], integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_from_int4_array(integer[], integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_from_numeric_array(numeric[], integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_from_bit(bit, integer, boolean) RETURNS knn_vector
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_to_float4_array(knn_vector) RETURNS real[]
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_to_float8_array(knn_vector) RETURNS double precision[]
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_to_int4_array(knn_vector) RETURNS integer[]
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION knn_vector_to_bit(knn_vector) RETURNS bit
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE CAST (real[] AS knn_vector)
+	WITH FUNCTION knn_vector_from_float4_array(real[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (double precision[] AS knn_vector)
+	WITH FUNCTION knn_vector_from_float8_array(double precision[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (integer[] AS knn_vector)
+	WITH FUNCTION knn_vector_from_int4_array(integer[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (numeric[] AS knn_vector)
+	WITH FUNCTION knn_vector_from_numeric_array(numeric[], integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (bit AS knn_vector)
+	WITH FUNCTION knn_vector_from_bit(bit, integer, boolean) AS ASSIGNMENT;
+
+CREATE CAST (knn_vector AS real[])
+	WITH FUNCTION knn_vector_to_float4_array(knn_vector) AS ASSIGNMENT;
+
+CREATE CAST (knn_vector AS double precision[])
+	WITH FUNCTION knn_vector_to_float8_array(knn_vector) AS ASSIGNMENT;
+
+-- rounds, so it must be asked for
+CREATE CAST (knn_vector AS integer[])
+	WITH FUNCTION knn_vector_to_int4_array(knn_vector);
+
+CREATE CAST (knn_vector AS bit)
+	WITH FUNCTION knn_vector_to_bit(knn_vector) AS ASSIGNMENT;
+
+-- Casts between knn_vector and the types of the extension vector (pgvector),
+-- where that is installed.  They go through the text form, which both extensions
+-- share.  They are not made members of this extension: else dropping vector
+-- would want to drop knn, and a dump would leave them out.
+CREATE FUNCTION knn_create_pgvector_casts() RETURNS integer
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ours constant oid := (
+		SELECT t.oid FROM pg_type t
+			JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+				AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+			JOIN pg_extension e ON e.oid = d.refobjid
+		WHERE e.extname = 'knn' AND t.typname = 'knn_vector');
+	pair record;
+	created integer := 0;
+BEGIN
+	-- only types that belong to the extension, whatever else has their names
+	FOR pair IN
+		SELECT c.source, c.target
+		FROM pg_type t
+			JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+				AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+			JOIN pg_extension e ON e.oid = d.refobjid
+			CROSS JOIN LATERAL (VALUES (t.oid, ours), (ours, t.oid)) AS c(source, target)
+		WHERE e.extname = 'vector' AND t.typname IN ('vector', 'halfvec')
+			AND NOT EXISTS (SELECT 1 FROM pg_cast
+				WHERE castsource = c.source AND casttarget = c.target)
+		ORDER BY t.typname, c.source
+	LOOP
+		-- with this search_path format_type qualifies both names
+		EXECUTE format('CREATE CAST (%s AS %s) WITH INOUT AS ASSIGNMENT',
+			format_type(pair.source, NULL), format_type(pair.target, NULL));
+		IF EXISTS (SELECT 1 FROM pg_depend d JOIN pg_cast k ON k.oid = d.objid
+			WHERE d.classid = 'pg_cast'::regclass
+				AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+				AND k.castsource = pair.source AND k.casttarget = pair.target)
+		THEN
+			EXECUTE format('ALTER EXTENSION knn DROP CAST (%s AS %s)',
+				format_type(pair.source, NULL), format_type(pair.target, NULL));
+		END IF;
+		created := created + 1;
+	END LOOP;
+	RETURN created;
+END
+$$;
+
+REVOKE ALL ON FUNCTION knn_create_pgvector_casts() FROM PUBLIC;
+
+COMMENT ON FUNCTION knn_create_pgvector_casts() IS
+	'create the casts between knn_vector and the types of the extension vector';
+
+DO $$ BEGIN PERFORM knn_create_pgvector_casts(); END $$;

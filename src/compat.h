@@ -1,0 +1,35 @@
+/*
+ * compat.h
+ *		The differences between the supported PostgreSQL versions (15 to 18).
+ *
+ * Include after postgres.h.  Everything else in the tree is written for the
+ * newest version and sees older ones only through this file.
+ */
+#ifndef KNN_COMPAT_H
+#define KNN_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "knn needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * Soft errors came with 16: an input function reports through the context it
+ * is given, if any, and returns a dummy.  Before that every error is raised.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define KnnErrorContext(fcinfo) ((fcinfo)->context)
+#else
+#define KnnErrorContext(fcinfo) ((struct Node *) NULL)
+#define ereturn(context, dummy_value, ...) \
+	do { \
+		(void) (context); \
+		ereport(ERROR, __VA_ARGS__); \
+	} while (0)
+#endif
+
+#endif
