@@ -43,7 +43,7 @@ COMMENT ON TYPE knn_vector IS 'vector of float, half, byte or binary elements';
 
 -- applies a type modifier: checks the dimension, converts the data type
 CREATE FUNCTION knn_vector(knn_vector, integer, boolean) RETURNS knn_vector
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'knn_vector_coerce' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 CREATE CAST (knn_vector AS knn_vector)
 	WITH FUNCTION knn_vector(knn_vector, integer, boolean) AS IMPLICIT;
@@ -53,37 +53,37 @@ CREATE CAST (knn_vector AS knn_vector)
 ----------------------------------------------------------------------
 
 CREATE FUNCTION l2_distance(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_l2_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION l2_distance(knn_vector, knn_vector) IS 'Euclidean distance';
 
 CREATE FUNCTION l2_squared(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_l2_squared' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION l2_squared(knn_vector, knn_vector) IS 'squared Euclidean distance';
 
 CREATE FUNCTION inner_product(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_inner_product' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION inner_product(knn_vector, knn_vector) IS 'inner product';
 
 CREATE FUNCTION cosine_distance(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_cosine_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION cosine_distance(knn_vector, knn_vector) IS 'cosine distance, 1 - cosine similarity';
 
 CREATE FUNCTION l1_distance(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_l1_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION l1_distance(knn_vector, knn_vector) IS 'taxicab distance';
 
 CREATE FUNCTION linf_distance(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_linf_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION linf_distance(knn_vector, knn_vector) IS 'Chebyshev distance';
 
 CREATE FUNCTION hamming_distance(knn_vector, knn_vector) RETURNS double precision
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION hamming_distance(knn_vector, knn_vector) IS 'Hamming distance';
 
@@ -108,12 +108,12 @@ CREATE FUNCTION knn_data_type(knn_vector) RETURNS text
 COMMENT ON FUNCTION knn_data_type(knn_vector) IS 'float, half, byte or binary';
 
 CREATE FUNCTION l2_normalize(knn_vector) RETURNS knn_vector
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+	AS 'MODULE_PATHNAME', 'knn_vector_l2_normalize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
 
 COMMENT ON FUNCTION l2_normalize(knn_vector) IS 'vector of norm 1 in the same direction';
 
 CREATE FUNCTION subvector(v knn_vector, start integer, count integer) RETURNS knn_vector
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'knn_vector_subvector' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION subvector(knn_vector, integer, integer) IS 'part of a vector';
 

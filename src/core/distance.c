@@ -10,6 +10,12 @@
 
 #ifdef KNN_KERNELS_X86
 #include <cpuid.h>
+#endif
+#if defined(KNN_KERNELS_DOTPROD) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#ifdef KNN_KERNELS_X86
 
 /* state components that XCR0 must have enabled */
 #define XCR0_AVX		UINT64_C(0x06)	/* SSE and upper halves of YMM */
@@ -64,6 +70,21 @@ x86_detect(bool *has_avx2, bool *has_avx512)
 }
 #endif
 
+#ifdef KNN_KERNELS_DOTPROD
+/* Whether the CPU has the ARMv8.2 dot product instructions. */
+static bool
+arm_has_dotprod(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+	return true;				/* the build requires them anyway */
+#elif defined(__linux__)
+	return (getauxval(AT_HWCAP) & (1UL << 20)) != 0;	/* HWCAP_ASIMDDP */
+#else
+	return false;
+#endif
+}
+#endif
+
 /*
  * The implementations that this CPU runs, best first, ending with NULL; the
  * last one is always the scalar one.
@@ -82,6 +103,10 @@ list_supported(const knn_kernels *list[4])
 		list[n++] = &knn_kernels_avx512;
 	if (has_avx2)
 		list[n++] = &knn_kernels_avx2;
+#endif
+#ifdef KNN_KERNELS_DOTPROD
+	if (arm_has_dotprod())
+		list[n++] = &knn_kernels_dotprod;
 #endif
 #ifdef KNN_KERNELS_NEON
 	list[n++] = &knn_kernels_neon;

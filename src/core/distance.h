@@ -25,7 +25,7 @@ typedef uint16_t knn_half;
 
 typedef struct knn_kernels
 {
-	const char *name;			/* "scalar", "avx2", "avx512", "neon" */
+	const char *name;			/* "scalar", "avx2", "avx512", "neon", "dotprod" */
 
 	/* float x float */
 	float		(*l2_squared_f32) (const float *a, const float *b, uint32_t dim);

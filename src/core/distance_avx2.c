@@ -255,7 +255,53 @@ one_product(int32_t a, int32_t b)
 
 BYTE_KERNEL(l2_squared_s8, int8_t, widen_s8, int8_t, widen_s8, step_square, one_square)
 BYTE_KERNEL(inner_product_s8, int8_t, widen_s8, int8_t, widen_s8, _mm256_madd_epi16, one_product)
-BYTE_KERNEL(dot_u8s8, uint8_t, widen_u8, int8_t, widen_s8, _mm256_madd_epi16, one_product)
+
+/*
+ * code * query without widening: with every other code byte cleared, a pair of
+ * products that vpmaddubsw adds has one term, at most 255 * 128, and cannot
+ * saturate.  Cheaper than two widening loads where only one port shuffles.
+ */
+INLINE __m256i
+products_u8s8(const uint8_t *code, const int8_t *query)
+{
+	const __m256i even = _mm256_set1_epi16(0x00ff);
+	const __m256i one = _mm256_set1_epi16(1);
+	__m256i		x = _mm256_loadu_si256((const __m256i *) code);
+	__m256i		y = _mm256_loadu_si256((const __m256i *) query);
+	__m256i		low = _mm256_maddubs_epi16(_mm256_and_si256(x, even), y);
+	__m256i		high = _mm256_maddubs_epi16(_mm256_andnot_si256(even, x), y);
+
+	return _mm256_add_epi32(_mm256_madd_epi16(low, one), _mm256_madd_epi16(high, one));
+}
+
+TARGET static int32_t
+dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
+{
+	__m256i		s0 = _mm256_setzero_si256(),
+				s1 = s0;
+	int32_t		sum;
+	uint32_t	i = 0;
+
+	for (; i + 64 <= dim; i += 64)
+	{
+		s0 = _mm256_add_epi32(s0, products_u8s8(code + i, query + i));
+		s1 = _mm256_add_epi32(s1, products_u8s8(code + i + 32, query + i + 32));
+	}
+	if (i + 32 <= dim)
+	{
+		s0 = _mm256_add_epi32(s0, products_u8s8(code + i, query + i));
+		i += 32;
+	}
+	if (i + 16 <= dim)
+	{
+		s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(widen_u8(code + i), widen_s8(query + i)));
+		i += 16;
+	}
+	sum = reduce_epi32(_mm256_add_epi32(s0, s1));
+	for (; i < dim; i++)
+		sum += one_product(code[i], query[i]);
+	return sum;
+}
 
 /* |a - b| of 32 signed bytes, as unsigned bytes */
 INLINE __m256i

@@ -2,7 +2,7 @@
  * distance_impl.h
  *		What the implementations of the distance kernels share among themselves.
  *
- * Each distance_*.c exports exactly one table.  All files are compiled with the
+ * A distance_*.c exports nothing but its tables.  All files are compiled with the
  * same flags on every architecture: a file for another architecture compiles to
  * nothing, and code for CPU features above the baseline carries its own target
  * attribute, so that one binary runs everywhere.
@@ -20,6 +20,10 @@
 #define KNN_KERNELS_X86 1
 #elif defined(__aarch64__) && !defined(__AARCH64EB__)
 #define KNN_KERNELS_NEON 1
+/* clang before 16 has these intrinsics only where the baseline includes them */
+#if defined(__ARM_FEATURE_DOTPROD) || (!defined(__clang__) && __GNUC__ >= 8)
+#define KNN_KERNELS_DOTPROD 1
+#endif
 #endif
 
 extern const knn_kernels knn_kernels_scalar;
@@ -31,6 +35,10 @@ extern const knn_kernels knn_kernels_avx512;
 #endif
 #ifdef KNN_KERNELS_NEON
 extern const knn_kernels knn_kernels_neon;
+#ifdef KNN_KERNELS_DOTPROD
+/* needs ARMv8.2 dot product */
+extern const knn_kernels knn_kernels_dotprod;
+#endif
 #endif
 
 /*

@@ -1,10 +1,11 @@
 /*
  * distance_neon.c
- *		Distance kernels for 64-bit ARM, within the ARMv8.0 baseline.
+ *		Distance kernels for 64-bit ARM: the ARMv8.0 baseline, and the same
+ *		with the dot product instructions of ARMv8.2 for bytes.
  *
- * NEON and the half precision conversions are part of that baseline, so nothing
- * has to be detected.  What is left at the end is done one by one.  See
- * distance.h for what each kernel computes.
+ * NEON and the half precision conversions are part of the baseline, so nothing
+ * has to be detected for the first table.  What is left at the end is done one
+ * by one.  See distance.h for what each kernel computes.
  */
 #include "core/distance_impl.h"
 
@@ -354,6 +355,117 @@ f32_to_f16(const float *in, knn_half *out, uint32_t dim)
 		out[i] = knn_float_to_half_inline(in[i]);
 }
 
+#ifdef KNN_KERNELS_DOTPROD
+
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+
+/* |a - b| of signed bytes, as unsigned bytes */
+INLINE uint8x16_t
+abs_diff_s8(const int8_t *a, const int8_t *b)
+{
+	return vreinterpretq_u8_s8(vabdq_s8(vld1q_s8(a), vld1q_s8(b)));
+}
+
+DOTPROD static int32_t
+dotprod_l2_squared_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	uint32x4_t	s0 = vdupq_n_u32(0),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 32 <= dim; i += 32)
+	{
+		uint8x16_t	d = abs_diff_s8(a + i, b + i);
+		uint8x16_t	e = abs_diff_s8(a + i + 16, b + i + 16);
+
+		s0 = vdotq_u32(s0, d, d);
+		s1 = vdotq_u32(s1, e, e);
+	}
+	return (int32_t) vaddvq_u32(vaddq_u32(s0, s1)) + l2_squared_s8(a + i, b + i, dim - i);
+}
+
+DOTPROD static int32_t
+dotprod_inner_product_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	int32x4_t	s0 = vdupq_n_s32(0),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 32 <= dim; i += 32)
+	{
+		s0 = vdotq_s32(s0, vld1q_s8(a + i), vld1q_s8(b + i));
+		s1 = vdotq_s32(s1, vld1q_s8(a + i + 16), vld1q_s8(b + i + 16));
+	}
+	return vaddvq_s32(vaddq_s32(s0, s1)) + inner_product_s8(a + i, b + i, dim - i);
+}
+
+DOTPROD static int32_t
+dotprod_l1_s8(const int8_t *a, const int8_t *b, uint32_t dim)
+{
+	const uint8x16_t one = vdupq_n_u8(1);
+	uint32x4_t	s0 = vdupq_n_u32(0),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 32 <= dim; i += 32)
+	{
+		s0 = vdotq_u32(s0, abs_diff_s8(a + i, b + i), one);
+		s1 = vdotq_u32(s1, abs_diff_s8(a + i + 16, b + i + 16), one);
+	}
+	return (int32_t) vaddvq_u32(vaddq_u32(s0, s1)) + l1_s8(a + i, b + i, dim - i);
+}
+
+/*
+ * There is no product of unsigned by signed bytes before ARMv8.6.  The code is
+ * shifted by 128 into the signed range, and what that takes away is added again:
+ *		code * query = (code - 128) * query + 128 * query
+ */
+DOTPROD static int32_t
+dotprod_dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
+{
+	const uint8x16_t top = vdupq_n_u8(0x80);
+	const int8x16_t one = vdupq_n_s8(1);
+	int32x4_t	s0 = vdupq_n_s32(0),
+				s1 = s0,
+				t0 = s0,
+				t1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 32 <= dim; i += 32)
+	{
+		int8x16_t	x = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(code + i), top));
+		int8x16_t	y = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(code + i + 16), top));
+		int8x16_t	p = vld1q_s8(query + i);
+		int8x16_t	q = vld1q_s8(query + i + 16);
+
+		s0 = vdotq_s32(s0, x, p);
+		t0 = vdotq_s32(t0, one, p);
+		s1 = vdotq_s32(s1, y, q);
+		t1 = vdotq_s32(t1, one, q);
+	}
+	s0 = vaddq_s32(s0, s1);
+	t0 = vshlq_n_s32(vaddq_s32(t0, t1), 7);
+	return vaddvq_s32(vaddq_s32(s0, t0)) + dot_u8s8(code + i, query + i, dim - i);
+}
+
+DOTPROD static int32_t
+dotprod_sum_u8(const uint8_t *code, uint32_t dim)
+{
+	const uint8x16_t one = vdupq_n_u8(1);
+	uint32x4_t	s0 = vdupq_n_u32(0),
+				s1 = s0;
+	uint32_t	i = 0;
+
+	for (; i + 32 <= dim; i += 32)
+	{
+		s0 = vdotq_u32(s0, vld1q_u8(code + i), one);
+		s1 = vdotq_u32(s1, vld1q_u8(code + i + 16), one);
+	}
+	return (int32_t) vaddvq_u32(vaddq_u32(s0, s1)) + sum_u8(code + i, dim - i);
+}
+
+#endif							/* KNN_KERNELS_DOTPROD */
+
 const knn_kernels knn_kernels_neon = {
 	.name = "neon",
 	.l2_squared_f32 = l2_squared_f32,
@@ -378,6 +490,33 @@ const knn_kernels knn_kernels_neon = {
 	.f16_to_f32 = f16_to_f32,
 	.f32_to_f16 = f32_to_f16,
 };
+
+#ifdef KNN_KERNELS_DOTPROD
+const knn_kernels knn_kernels_dotprod = {
+	.name = "dotprod",
+	.l2_squared_f32 = l2_squared_f32,
+	.inner_product_f32 = inner_product_f32,
+	.l1_f32 = l1_f32,
+	.linf_f32 = linf_f32,
+	.l2_squared_f16 = l2_squared_f16,
+	.inner_product_f16 = inner_product_f16,
+	.l1_f16 = l1_f16,
+	.linf_f16 = linf_f16,
+	.l2_squared_f32f16 = l2_squared_f32f16,
+	.inner_product_f32f16 = inner_product_f32f16,
+	.l2_squared_s8 = dotprod_l2_squared_s8,
+	.inner_product_s8 = dotprod_inner_product_s8,
+	.l1_s8 = dotprod_l1_s8,
+	.linf_s8 = linf_s8,
+	.hamming = hamming,
+	.dot_u8s8 = dotprod_dot_u8s8,
+	.sum_u8 = dotprod_sum_u8,
+	.l1_u8f32 = l1_u8f32,
+	.linf_u8f32 = linf_u8f32,
+	.f16_to_f32 = f16_to_f32,
+	.f32_to_f16 = f32_to_f16,
+};
+#endif
 
 #else
 

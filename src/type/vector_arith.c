@@ -18,8 +18,8 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_mul);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_concat);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_dims);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_data_type);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l2_normalize);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(subvector);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l2_normalize);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_subvector);
 
 static void
 RefuseBinary(const KnnVector *v, const char *what)
@@ -167,7 +167,7 @@ knn_data_type(PG_FUNCTION_ARGS)
  * stay halves, bytes become floats.
  */
 Datum
-l2_normalize(PG_FUNCTION_ARGS)
+knn_vector_l2_normalize(PG_FUNCTION_ARGS)
 {
 	KnnVector  *v = PG_GETARG_KNN_VECTOR_P(0);
 	KnnVector  *result;
@@ -193,7 +193,7 @@ l2_normalize(PG_FUNCTION_ARGS)
  * substring does.  Bits of a binary vector are counted, in whole bytes.
  */
 Datum
-subvector(PG_FUNCTION_ARGS)
+knn_vector_subvector(PG_FUNCTION_ARGS)
 {
 	KnnVector  *v = PG_GETARG_KNN_VECTOR_P(0);
 	int64		first = PG_GETARG_INT32(1);

@@ -23,7 +23,7 @@
 
 #define HALF_MAX 65504.0f
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_coerce);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_from_float4_array);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_from_float8_array);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_from_int4_array);
@@ -200,7 +200,7 @@ KnnMatchOperands(KnnVector **a, KnnVector **b)
  * The cast of the type to itself, which applies a type modifier.
  */
 Datum
-knn_vector(PG_FUNCTION_ARGS)
+knn_vector_coerce(PG_FUNCTION_ARGS)
 {
 	KnnVector  *v = PG_GETARG_KNN_VECTOR_P(0);
 	int32		typmod = PG_GETARG_INT32(1);

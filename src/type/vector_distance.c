@@ -17,14 +17,14 @@
 #include "compat.h"
 #include "type/knn_vector.h"
 
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l2_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l2_squared);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(inner_product);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l2_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l2_squared);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_inner_product);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_negative_inner_product);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(cosine_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(l1_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(linf_distance);
-PGDLLEXPORT PG_FUNCTION_INFO_V1(hamming_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_cosine_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_l1_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_linf_distance);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_hamming_distance);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_norm);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_score);
 
@@ -225,8 +225,67 @@ KnnVectorDistance(KnnSpace space, const KnnVector *a, const KnnVector *b)
 }
 
 /*
- * The operands of a distance: detoasted, of one data type that the space is
- * defined for, and of one dimension.
+ * The last float operand that was converted, and what it became.  A search
+ * compares one literal with every row of a table of bytes or halves: comparing
+ * the literal with its copy costs a fraction of converting it again.
+ */
+typedef struct Conversion
+{
+	KnnVector  *source;
+	KnnVector  *result;
+} Conversion;
+
+static KnnVector *
+ConvertOperand(FmgrInfo *flinfo, KnnVector *v, KnnDataType data_type)
+{
+	Conversion *last = (Conversion *) flinfo->fn_extra;
+	KnnVector  *result;
+	MemoryContext old;
+
+	if (last != NULL && last->result != NULL &&
+		last->result->data_type == data_type &&
+		VARSIZE(last->source) == VARSIZE(v) &&
+		memcmp(last->source, v, VARSIZE(v)) == 0)
+		return last->result;
+
+	old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+	result = KnnVectorConvert(v, data_type);	/* may ERROR: nothing changed yet */
+	if (last == NULL)
+	{
+		last = (Conversion *) palloc0(sizeof(Conversion));
+		flinfo->fn_extra = last;
+	}
+	if (last->result != NULL)
+	{
+		pfree(last->result);
+		last->result = NULL;
+		pfree(last->source);
+	}
+	last->source = (KnnVector *) palloc(VARSIZE(v));
+	memcpy(last->source, v, VARSIZE(v));
+	last->result = result;
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/*
+ * Bring operands of different data types to one, as KnnMatchOperands does.
+ */
+static pg_noinline void
+MatchOperands(FunctionCallInfo fcinfo, KnnVector **a, KnnVector **b)
+{
+	if (fcinfo->flinfo == NULL ||
+		((*a)->data_type != KNN_DATA_FLOAT && (*b)->data_type != KNN_DATA_FLOAT))
+		KnnMatchOperands(a, b);
+	else if ((*a)->data_type == KNN_DATA_FLOAT)
+		*a = ConvertOperand(fcinfo->flinfo, *a, (KnnDataType) (*b)->data_type);
+	else
+		*b = ConvertOperand(fcinfo->flinfo, *b, (KnnDataType) (*a)->data_type);
+}
+
+/*
+ * The operands of a distance: of one data type, for which the space is defined,
+ * and of one dimension.  The detoasted ones are kept apart from the converted.
  */
 typedef struct Operands
 {
@@ -243,22 +302,18 @@ GetOperands(FunctionCallInfo fcinfo, KnnSpace space, Operands *op)
 	op->b = op->detoasted_b = PG_GETARG_KNN_VECTOR_P(1);
 
 	if (unlikely(op->a->data_type != op->b->data_type))
-		KnnMatchOperands(&op->a, &op->b);
+		MatchOperands(fcinfo, &op->a, &op->b);
 	KnnCheckSpace(space, (KnnDataType) op->a->data_type);
 	KnnCheckSameDim(op->a, op->b);
 }
 
 /*
- * Give back what detoasting and converting made: an index build or a sort may
- * call a distance many times in one memory context.
+ * Give back what detoasting made: an index build or a sort may call a distance
+ * many times in one memory context.
  */
 static inline void
 FreeOperands(FunctionCallInfo fcinfo, Operands *op)
 {
-	if (op->a != op->detoasted_a)
-		pfree(op->a);
-	if (op->b != op->detoasted_b)
-		pfree(op->b);
 	PG_FREE_IF_COPY(op->detoasted_a, 0);
 	PG_FREE_IF_COPY(op->detoasted_b, 1);
 }
@@ -276,15 +331,15 @@ name(PG_FUNCTION_ARGS) \
 	PG_RETURN_FLOAT8(distance); \
 }
 
-DISTANCE_FUNCTION(l2_distance, KNN_SPACE_L2, sqrt(L2Squared(op.a, op.b)))
-DISTANCE_FUNCTION(l2_squared, KNN_SPACE_L2, L2Squared(op.a, op.b))
-DISTANCE_FUNCTION(inner_product, KNN_SPACE_INNER_PRODUCT, InnerProduct(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_l2_distance, KNN_SPACE_L2, sqrt(L2Squared(op.a, op.b)))
+DISTANCE_FUNCTION(knn_vector_l2_squared, KNN_SPACE_L2, L2Squared(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_inner_product, KNN_SPACE_INNER_PRODUCT, InnerProduct(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_negative_inner_product, KNN_SPACE_INNER_PRODUCT,
 				  KnnVectorDistance(KNN_SPACE_INNER_PRODUCT, op.a, op.b))
-DISTANCE_FUNCTION(cosine_distance, KNN_SPACE_COSINE, CosineDistance(op.a, op.b))
-DISTANCE_FUNCTION(l1_distance, KNN_SPACE_L1, L1Distance(op.a, op.b))
-DISTANCE_FUNCTION(linf_distance, KNN_SPACE_LINF, LinfDistance(op.a, op.b))
-DISTANCE_FUNCTION(hamming_distance, KNN_SPACE_HAMMING, HammingDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_cosine_distance, KNN_SPACE_COSINE, CosineDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_l1_distance, KNN_SPACE_L1, L1Distance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_linf_distance, KNN_SPACE_LINF, LinfDistance(op.a, op.b))
+DISTANCE_FUNCTION(knn_vector_hamming_distance, KNN_SPACE_HAMMING, HammingDistance(op.a, op.b))
 
 double
 KnnVectorNorm(const KnnVector *v)

@@ -33,22 +33,22 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_vector_typmod_out);
  * no use in a log.
  */
 static const char *
-Quote(const char *text, size_t len)
+Quote(const char *start, size_t len)
 {
 	int			clipped;
 
 	if (len <= QUOTED_LENGTH)
-		return pnstrdup(text, len);
-	clipped = pg_mbcliplen(text, (int) Min(len, (size_t) INT_MAX), QUOTED_LENGTH);
-	return psprintf("%.*s...", clipped, text);
+		return pnstrdup(start, len);
+	clipped = pg_mbcliplen(start, (int) Min(len, (size_t) INT_MAX), QUOTED_LENGTH);
+	return psprintf("%.*s...", clipped, start);
 }
 
 static void
-ReportTextError(const char *text, knn_text_status status,
+ReportTextError(const char *literal, knn_text_status status,
 				const knn_text_result *result, struct Node *escontext)
 {
-	const char *whole = Quote(text, strlen(text));
-	const char *here = text + result->offset;
+	const char *whole = Quote(literal, strlen(literal));
+	const char *here = literal + result->offset;
 	uint32		element = result->count + 1;
 
 	switch (status)
@@ -125,10 +125,10 @@ ReportTextError(const char *text, knn_text_status status,
 Datum
 knn_vector_in(PG_FUNCTION_ARGS)
 {
-	char	   *text = PG_GETARG_CSTRING(0);
+	char	   *literal = PG_GETARG_CSTRING(0);
 	int32		typmod = PG_GETARG_INT32(2);
 	struct Node *escontext = KnnErrorContext(fcinfo);
-	size_t		len = strlen(text);
+	size_t		len = strlen(literal);
 	uint32		max = (uint32) Min(len / 2 + 1, (size_t) KNN_MAX_DIM);
 	knn_text_result result;
 	knn_text_status status;
@@ -140,10 +140,10 @@ knn_vector_in(PG_FUNCTION_ARGS)
 	 * all of them, and the text need not be read twice to count them.
 	 */
 	v = (KnnVector *) palloc(KNN_VECTOR_HEADER_SIZE + KnnVectorDataSize(max, KNN_DATA_FLOAT));
-	status = knn_vector_text_parse(text, len, KnnVectorFloats(v), max, &result);
+	status = knn_vector_text_parse(literal, len, KnnVectorFloats(v), max, &result);
 	if (unlikely(status != KNN_TEXT_OK))
 	{
-		ReportTextError(text, status, &result, escontext);
+		ReportTextError(literal, status, &result, escontext);
 		PG_RETURN_NULL();
 	}
 

@@ -14,7 +14,7 @@
 #include "core/rotation.h"
 #include "unit.h"
 
-static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
 static const uint32_t dims[] = {128, 384, 768, 1536};
 
 #define NDIMS 4

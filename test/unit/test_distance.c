@@ -19,7 +19,7 @@
 #include "core/distance.h"
 #include "unit.h"
 
-static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
 static const uint32_t big_dims[] = {255, 256, 257, 384, 767, 768, 1000, 1536, 4096, 16000};
 
 #define NBIG (sizeof(big_dims) / sizeof(big_dims[0]))

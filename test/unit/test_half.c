@@ -12,7 +12,7 @@
 
 #define NHALVES 65536
 
-static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const implementations[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
 
 static uint32_t
 float_bits(float f)
