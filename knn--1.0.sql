@@ -420,3 +420,52 @@ COMMENT ON FUNCTION knn_create_pgvector_casts() IS
 	'create the casts between knn_vector and the types of the extension vector';
 
 DO $$ BEGIN PERFORM knn_create_pgvector_casts(); END $$;
+
+-- access methods
+
+CREATE FUNCTION knn_hnsw_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD knn_hnsw TYPE INDEX HANDLER knn_hnsw_handler;
+
+COMMENT ON ACCESS METHOD knn_hnsw IS 'approximate nearest-neighbour search in a layered graph (HNSW)';
+
+-- support functions: the space an operator class ranks by
+
+CREATE FUNCTION knn_space_l2(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION knn_space_ip(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION knn_space_cosine(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION knn_space_l1(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION knn_space_linf(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+-- operator classes of knn_hnsw
+
+CREATE OPERATOR CLASS knn_vector_l2_ops
+	DEFAULT FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <-> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l2(internal);
+
+CREATE OPERATOR CLASS knn_vector_ip_ops
+	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <#> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_ip(internal);
+
+CREATE OPERATOR CLASS knn_vector_cosine_ops
+	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <=> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_cosine(internal);
+
+CREATE OPERATOR CLASS knn_vector_l1_ops
+	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <+> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l1(internal);
+
+CREATE OPERATOR CLASS knn_vector_linf_ops
+	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_linf(internal);

@@ -32,4 +32,15 @@
 	} while (0)
 #endif
 
+/* The file an index is stored in, and pinning a buffer by a hint. */
+#if PG_VERSION_NUM >= 160000
+#define KnnRelationFile(rel) ((Oid) (rel)->rd_locator.relNumber)
+#define KnnReadRecentBuffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_locator, MAIN_FORKNUM, (block), (buffer))
+#else
+#define KnnRelationFile(rel) ((rel)->rd_node.relNode)
+#define KnnReadRecentBuffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, (block), (buffer))
+#endif
+
 #endif

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 
 #include "core/distance.h"
+#include "core/space.h"
 
 typedef enum KnnDataType
 {
@@ -47,18 +48,10 @@ typedef struct KnnVector
 #define KnnVectorBits(v) ((uint8 *) (v)->data)
 
 /*
- * Spaces, in OpenSearch's words.  Which data types a space is for is checked by
- * KnnCheckSpace.
+ * Spaces, in OpenSearch's words; numbered from 1 (core/space.h).  Which data types
+ * a space is for is checked by KnnCheckSpace.
  */
-typedef enum KnnSpace
-{
-	KNN_SPACE_L2 = 0,
-	KNN_SPACE_INNER_PRODUCT = 1,
-	KNN_SPACE_COSINE = 2,
-	KNN_SPACE_L1 = 3,
-	KNN_SPACE_LINF = 4,
-	KNN_SPACE_HAMMING = 5
-} KnnSpace;
+typedef knn_space KnnSpace;
 
 #define KNN_SPACE_COUNT 6
 

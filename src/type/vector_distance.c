@@ -392,12 +392,12 @@ knn_score(PG_FUNCTION_ARGS)
 	double		distance = PG_GETARG_FLOAT8(1);
 	int			space;
 
-	for (space = 0; space < KNN_SPACE_COUNT; space++)
+	for (space = KNN_SPACE_L2; space <= KNN_SPACE_HAMMING; space++)
 	{
 		if (strcmp(name, KnnSpaceName((KnnSpace) space)) == 0)
 			break;
 	}
-	if (space == KNN_SPACE_COUNT)
+	if (space > KNN_SPACE_HAMMING)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unrecognized space type \"%s\"", name),

@@ -28,8 +28,8 @@ KnnDataTypeName(KnnDataType data_type)
 const char *
 KnnSpaceName(KnnSpace space)
 {
-	Assert((int) space < KNN_SPACE_COUNT);
-	return space_names[space];
+	Assert(space >= KNN_SPACE_L2 && space <= KNN_SPACE_HAMMING);
+	return space_names[space - KNN_SPACE_L2];
 }
 
 Size

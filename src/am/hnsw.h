@@ -1,0 +1,96 @@
+/*
+ * hnsw.h
+ *		The access method knn_hnsw, internal interfaces between its files.
+ */
+#ifndef KNN_AM_HNSW_H
+#define KNN_AM_HNSW_H
+
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "nodes/execnodes.h"
+
+#include "core/graph_search.h"
+#include "store/store.h"
+#include "type/knn_vector.h"
+
+/* Subphases of a build, beyond PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE (1). */
+#define KNN_HNSW_PHASE_READ		2
+#define KNN_HNSW_PHASE_GRAPH	3
+#define KNN_HNSW_PHASE_INSERT	4
+#define KNN_HNSW_PHASE_WRITE	5
+#define KNN_HNSW_PHASE_LOG		6
+
+/*
+ * Reads a graph from pages for one query.  neighbours() copies a links item
+ * under a share lock; score() reads codes under pins alone (store.h).
+ */
+typedef struct KnnPageReader
+{
+	Relation	index;
+	KnnStore   *store;
+	knn_query	query;
+	int8_t	   *q8;				/* memory of the query */
+	float	   *qf;
+	char	   *code_scratch;	/* a code item that crosses pages */
+	KnnLinksItem *links;		/* copy of an item */
+	KnnUpperItem *upper;
+} KnnPageReader;
+
+/* Allocates in the current memory context and points search->reader at it. */
+extern void KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store,
+							  knn_search *search);
+
+/* Sets the query; v is normalised where the space asks for it. */
+extern void KnnPageReaderSetQuery(KnnPageReader *reader, const float *v);
+
+/* palloc and pfree of one memory context as the core's allocator. */
+extern knn_allocator KnnContextAllocator(MemoryContext context);
+
+/*
+ * The value of an indexed column as the index keeps it: a float vector of the
+ * index's dimension, normalised where the space asks for it, -0 made 0, in the
+ * current memory context (never the datum's own memory).  NULL when it is not to
+ * be indexed (zero vector under cosine).
+ */
+extern float *KnnIndexedValue(const KnnShape *shape, Datum value);
+
+/* ERROR unless the vector has the index's dimension. */
+extern void KnnCheckDimension(Relation index, const KnnShape *shape, const KnnVector *v);
+
+/* hnsw_build.c */
+extern IndexBuildResult *knn_hnsw_build(Relation heap, Relation index, IndexInfo *info);
+extern void knn_hnsw_buildempty(Relation index);
+
+/* hnsw_insert.c */
+extern bool knn_hnsw_insert(Relation index, Datum *values, bool *isnull,
+							ItemPointer tid, Relation heap,
+							IndexUniqueCheck unique, bool unchanged, IndexInfo *info);
+
+/*
+ * Insert a prepared vector.  unchanged: an equal one is probably there, so a
+ * narrow search looks for it first.  Memory is taken from the current context.
+ */
+extern void KnnHnswInsertVector(Relation index, KnnStore *store, const float *v,
+								ItemPointer tid, bool unchanged);
+
+/* hnsw_scan.c */
+extern IndexScanDesc knn_hnsw_beginscan(Relation index, int nkeys, int norderbys);
+extern void knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+							ScanKey orderbys, int norderbys);
+extern bool knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction);
+extern void knn_hnsw_endscan(IndexScanDesc scan);
+
+/* hnsw_vacuum.c */
+extern IndexBulkDeleteResult *knn_hnsw_bulkdelete(IndexVacuumInfo *info,
+												  IndexBulkDeleteResult *stats,
+												  IndexBulkDeleteCallback callback, void *state);
+extern IndexBulkDeleteResult *knn_hnsw_vacuumcleanup(IndexVacuumInfo *info,
+													 IndexBulkDeleteResult *stats);
+
+/* hnsw_cost.c */
+extern void knn_hnsw_costestimate(struct PlannerInfo *root, struct IndexPath *path,
+								  double loop_count, Cost *startup_cost, Cost *total_cost,
+								  Selectivity *selectivity, double *correlation, double *pages);
+
+#endif

@@ -1,0 +1,271 @@
+/*
+ * hnsw_reader.c
+ *		The graph reader over buffers; see hnsw.h.
+ */
+#include "postgres.h"
+
+#include "am/hnsw.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/*
+ * Codes are scored a few at a time: their pages are pinned and their first cache
+ * lines requested before the first is computed, so that the misses overlap.
+ * More pins at once would overflow the backend's small array of private
+ * reference counts (8 entries, some of which the executor uses).
+ */
+#define PINS 4
+
+/* Cache lines of a code requested ahead; the hardware continues from there. */
+#define LINES_AHEAD 4
+
+/* ---- memory ---- */
+
+static void *
+context_alloc(void *context, size_t size)
+{
+	return MemoryContextAllocHuge((MemoryContext) context, size);
+}
+
+static void
+context_release(void *context, void *pointer)
+{
+	pfree(pointer);
+}
+
+knn_allocator
+KnnContextAllocator(MemoryContext context)
+{
+	return (knn_allocator) {
+		context_alloc, context_release, context
+	};
+}
+
+/* ---- links ---- */
+
+/*
+ * Copy stored links (id + 1) to ids.  The count and every id are checked: a
+ * damaged page must not lead anywhere but to an error.
+ */
+static uint32
+decode_links(KnnPageReader *reader, KnnColumn column, uint32 id,
+			 uint32 nlinks, uint32 room, const uint32 *links, uint32_t *out)
+{
+	uint32		highest = 0;
+	uint32		lowest = UINT32_MAX;
+
+	if (unlikely(nlinks > room))
+		goto damaged;
+	for (uint32 i = 0; i < nlinks; i++)
+	{
+		uint32		other = links[i] - 1;
+
+		out[i] = other;
+		highest = other > highest ? other : highest;
+		lowest = links[i] < lowest ? links[i] : lowest;
+	}
+	if (unlikely(lowest == 0))
+		goto damaged;
+	if (unlikely(highest >= reader->store->used[KNN_GROUP_NODE] && nlinks > 0))
+	{
+		/* nodes that were added since the metapage was read */
+		KnnStoreRefresh(reader->store, reader->index);
+		if (highest >= reader->store->used[KNN_GROUP_NODE])
+			goto damaged;
+	}
+	return nlinks;
+
+damaged:
+	KnnReportDamage(reader->index,
+					KnnStoreLocate(reader->store, reader->index, column, id).block,
+					psprintf("Item %u of column \"%s\" has impossible links.",
+							 id, KnnColumnName(column)));
+}
+
+static uint32_t
+page_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *dead)
+{
+	KnnPageReader *reader = state;
+	KnnStore   *store = reader->store;
+	uint32		m = store->shape.m;
+
+	CHECK_FOR_INTERRUPTS();
+	KnnStoreCopy(store, reader->index, KNN_COLUMN_LINKS, id, reader->links);
+	*dead = (reader->links->flags & KNN_LINKS_DEAD) != 0;
+	if (level == 0)
+		return decode_links(reader, KNN_COLUMN_LINKS, id,
+							reader->links->nlinks, 2 * m, reader->links->links, out);
+
+	/* a link at a level leads to nodes of that level or above */
+	if (unlikely(reader->links->level < level))
+		KnnReportDamage(reader->index,
+						KnnStoreLocate(store, reader->index, KNN_COLUMN_LINKS, id).block,
+						psprintf("Node %u is linked at level %u but ends at level %u.",
+								 id, level, reader->links->level));
+	KnnStoreCopy(store, reader->index, KNN_COLUMN_UPPER,
+				 reader->links->upper + level - 1, reader->upper);
+	return decode_links(reader, KNN_COLUMN_UPPER, reader->links->upper + level - 1,
+						reader->upper->nlinks, m, reader->upper->links, out);
+}
+
+/* ---- codes ---- */
+
+static inline void
+request(const void *item, uint32 width)
+{
+	for (uint32 at = 0; at < width && at < LINES_AHEAD * 64; at += 64)
+		__builtin_prefetch((const char *) item + at);
+}
+
+static inline void
+score_item(KnnPageReader *reader, const KnnCodeItem *item, float *distance, float *error)
+{
+	*distance = knn_query_score(&reader->query, &item->factors, item->code);
+	*error = knn_query_error(&reader->query, &item->factors);
+}
+
+/* Codes that may cross pages: one at a time. */
+static void
+score_crossing(KnnPageReader *reader, const uint32_t *ids, uint32_t n,
+			   float *distance, float *error)
+{
+	for (uint32 i = 0; i < n; i++)
+	{
+		Buffer		buffer;
+		const KnnCodeItem *item = KnnStoreReadFixed(reader->store, reader->index,
+													KNN_COLUMN_CODE, ids[i],
+													reader->code_scratch, &buffer);
+
+		score_item(reader, item, &distance[i], &error[i]);
+		if (BufferIsValid(buffer))
+			ReleaseBuffer(buffer);
+	}
+}
+
+static void
+page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float *error)
+{
+	KnnPageReader *reader = state;
+	KnnStore   *store = reader->store;
+	uint32		width = store->columns[KNN_COLUMN_CODE].width;
+	uint32		order[2 * 100];
+	KnnItemAddress addresses[2 * 100];
+	uint32		done = 0;
+
+	if (store->columns[KNN_COLUMN_CODE].per_page == 0 || n > lengthof(order))
+	{
+		score_crossing(reader, ids, n, distance, error);
+		return;
+	}
+
+	/* in order of block, so that a page is pinned once for all its codes */
+	for (uint32 i = 0; i < n; i++)
+	{
+		KnnItemAddress address = KnnStoreLocate(store, reader->index, KNN_COLUMN_CODE, ids[i]);
+		uint32		j = i;
+
+		for (; j > 0 && addresses[j - 1].block > address.block; j--)
+		{
+			addresses[j] = addresses[j - 1];
+			order[j] = order[j - 1];
+		}
+		addresses[j] = address;
+		order[j] = i;
+	}
+
+	while (done < n)
+	{
+		Buffer		buffers[PINS];
+		const KnnCodeItem *items[2 * 100];
+		uint32		npins = 0;
+		uint32		end = done;
+		BlockNumber last = InvalidBlockNumber;
+		const char *contents = NULL;
+
+		while (end < n)
+		{
+			if (addresses[end].block != last)
+			{
+				if (npins == PINS)
+					break;
+				last = addresses[end].block;
+				buffers[npins] = KnnStorePin(store, reader->index, last, KNN_COLUMN_CODE);
+				contents = KnnPageContents(BufferGetPage(buffers[npins]));
+				npins++;
+			}
+			items[end] = (const KnnCodeItem *) (contents + addresses[end].offset);
+			request(items[end], width);
+			end++;
+		}
+		for (uint32 i = done; i < end; i++)
+			score_item(reader, items[i], &distance[order[i]], &error[order[i]]);
+		for (uint32 i = 0; i < npins; i++)
+			ReleaseBuffer(buffers[i]);
+		done = end;
+	}
+}
+
+void
+KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_search *search)
+{
+	uint32		dim = store->shape.dim;
+
+	reader->index = index;
+	reader->store = store;
+	reader->q8 = palloc(dim);
+	reader->qf = palloc(sizeof(float) * dim);
+	reader->code_scratch = palloc(store->columns[KNN_COLUMN_CODE].width);
+	reader->links = palloc(store->columns[KNN_COLUMN_LINKS].width);
+	reader->upper = palloc(store->columns[KNN_COLUMN_UPPER].width);
+
+	memset(search, 0, sizeof(*search));
+	search->allocator = KnnContextAllocator(CurrentMemoryContext);
+	search->reader = (knn_reader) {
+		reader, page_neighbours, page_score, NULL
+	};
+	search->max_degree = 2 * store->shape.m;
+	search->resumable = true;
+	if (knn_search_init(search) != KNN_OK)
+		elog(ERROR, "out of memory");	/* the allocator raises it itself */
+}
+
+void
+KnnPageReaderSetQuery(KnnPageReader *reader, const float *v)
+{
+	knn_query_prepare(&reader->query, &reader->store->encoder, v, reader->q8, reader->qf);
+}
+
+/* ---- values ---- */
+
+void
+KnnCheckDimension(Relation index, const KnnShape *shape, const KnnVector *v)
+{
+	if (v->dim != shape->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("vector has %u dimensions, index \"%s\" has %u",
+						v->dim, RelationGetRelationName(index), shape->dim)));
+}
+
+float *
+KnnIndexedValue(const KnnShape *shape, Datum value)
+{
+	KnnVector  *v = KnnVectorConvert(KnnVectorFromDatum(value), KNN_DATA_FLOAT);
+	float	   *out;
+
+	if (v->dim != shape->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("vector has %u dimensions, the index has %u", v->dim, shape->dim)));
+	out = palloc(sizeof(float) * shape->dim);
+	for (uint32 i = 0; i < shape->dim; i++)
+		out[i] = KnnVectorFloats(v)[i] + 0.0f;	/* -0 + 0 is 0 */
+	if (knn_space_normalises(shape->space) &&
+		!knn_normalise(knn_kernels_get(), out, shape->dim))
+	{
+		pfree(out);
+		return NULL;
+	}
+	return out;
+}

@@ -1,0 +1,394 @@
+/*
+ * hnsw_scan.c
+ *		Ordered scans of a knn_hnsw index.
+ *
+ * The graph search ranks nodes by estimated distance and finds a beam of them.
+ * The nodes of the beam go into a queue keyed by the least their exact distance
+ * can be (estimate less bound).  Whenever the queue's first has only an
+ * estimate, its exact distance is computed from the full vector and it goes back
+ * under that; when the first is exact, nothing behind it can precede it, and its
+ * rows are returned.  So a row's order is exact, and only the few vectors whose
+ * bound overlaps are read in full; no k is needed.
+ *
+ * When the queue runs dry and more rows are wanted, the search is widened to
+ * twice its width and continues, until the graph is exhausted or
+ * knn.max_scan_tuples vectors have been looked at.
+ *
+ * Locks: none is held, and nothing is pinned, between calls.  A node's TIDs are
+ * copied when the node is returned.  VACUUM may remove a TID after that and its
+ * heap slot may be reused, but then by a row that is too new for the scan's
+ * snapshot: only MVCC snapshots are accepted.
+ */
+#include "postgres.h"
+
+#include "am/hnsw.h"
+
+#include "access/relscan.h"
+#include "am/options.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* A node waiting to be returned. */
+typedef struct QueueItem
+{
+	float		key;			/* exact distance, or the least it can be */
+	bool		exact;
+	uint32		node;
+} QueueItem;
+
+typedef struct HnswScan
+{
+	MemoryContext context;		/* everything below, reset by rescan */
+	bool		started;
+	bool		has_query;		/* false: ORDER BY NULL */
+	KnnStore   *store;
+	KnnPageReader reader;
+	knn_search	search;
+	float	   *query;			/* full precision, normalised if the space does */
+	float	   *vector;			/* a full vector that crosses pages */
+
+	/* binary heap by key */
+	QueueItem  *queue;
+	uint32		nqueue;
+	uint32		queue_room;
+
+	/* rows of the node being returned */
+	ItemPointerData tids[KNN_INLINE_TIDS + KNN_CHAIN_TIDS];
+	int			ntids;
+	int			next_tid;
+	uint32		chain;			/* next chain item + 1 */
+	uint32		chain_steps;	/* to tell a cycle in a damaged index */
+	uint32		node;
+
+	bool		any_returned;
+	float		last_distance;	/* of the node returned last */
+} HnswScan;
+
+/* ---- queue ---- */
+
+static void
+queue_push(HnswScan *so, QueueItem item)
+{
+	QueueItem  *queue;
+	uint32		at = so->nqueue;
+
+	if (so->nqueue == so->queue_room)
+	{
+		uint32		room = so->queue_room ? so->queue_room * 2 : 256;
+		Size		size = mul_size(sizeof(QueueItem), room);
+
+		if (so->queue == NULL)
+			so->queue = MemoryContextAllocHuge(so->context, size);
+		else
+			so->queue = repalloc_huge(so->queue, size);
+		so->queue_room = room;
+	}
+	queue = so->queue;
+	so->nqueue++;
+	while (at > 0 && queue[(at - 1) / 2].key > item.key)
+	{
+		queue[at] = queue[(at - 1) / 2];
+		at = (at - 1) / 2;
+	}
+	queue[at] = item;
+}
+
+/* Put item in the place of the first, and restore the heap. */
+static void
+queue_replace_first(HnswScan *so, QueueItem item)
+{
+	QueueItem  *queue = so->queue;
+	uint32		n = so->nqueue;
+	uint32		at = 0;
+
+	for (;;)
+	{
+		uint32		child = 2 * at + 1;
+
+		if (child >= n)
+			break;
+		if (child + 1 < n && queue[child + 1].key < queue[child].key)
+			child++;
+		if (!(queue[child].key < item.key))
+			break;
+		queue[at] = queue[child];
+		at = child;
+	}
+	queue[at] = item;
+}
+
+static void
+queue_pop(HnswScan *so)
+{
+	if (--so->nqueue > 0)
+		queue_replace_first(so, so->queue[so->nqueue]);
+}
+
+/* ---- search ---- */
+
+/* Queue the nodes of the beam that were not queued before. */
+static void
+queue_beam(HnswScan *so)
+{
+	for (uint32 i = 0; i < so->search.nbeam; i++)
+	{
+		knn_candidate *c = &so->search.beam[i];
+
+		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
+			continue;
+		c->flags |= KNN_CANDIDATE_TAKEN;
+		queue_push(so, (QueueItem) {
+			.key = isnan(c->distance) ? get_float4_infinity() : c->distance - c->error,
+			.exact = false,
+			.node = c->id
+		});
+	}
+}
+
+static void
+start_search(IndexScanDesc scan, HnswScan *so)
+{
+	int			width = knn_ef_search > 0 ? knn_ef_search :
+		KnnHnswOptionsOf(scan->indexRelation).ef_search;
+	uint32		entry = so->store->entry;
+
+	if (entry == KNN_INVALID_ID)
+		return;
+	if (so->store->entry_level > 0)
+		entry = knn_search_descend(&so->search, entry, so->store->entry_level, 1);
+	if (knn_search_level(&so->search, &entry, 1, 0, width) != KNN_OK)
+		elog(ERROR, "out of memory");
+	queue_beam(so);
+}
+
+/* Look further; false when there is nothing more to find. */
+static bool
+widen_search(HnswScan *so)
+{
+	uint32		width = so->search.width;
+
+	if (so->store->entry == KNN_INVALID_ID || so->search.nspill == 0)
+		return false;
+	if (knn_max_scan_tuples >= 0 && so->search.nscored >= (uint64) knn_max_scan_tuples)
+		return false;
+	width = width > UINT32_MAX / 4 ? width : width * 2;
+	if (knn_search_widen(&so->search, width) != KNN_OK)
+		elog(ERROR, "out of memory");
+	queue_beam(so);
+	return true;
+}
+
+static float
+exact_distance(IndexScanDesc scan, HnswScan *so, uint32 node)
+{
+	Buffer		buffer;
+	const float *v = KnnStoreReadFixed(so->store, scan->indexRelation, KNN_COLUMN_VECTOR,
+									   node, so->vector, &buffer);
+	float		distance = knn_exact_distance(so->store->encoder.kernels, so->store->shape.space,
+											  so->query, v, so->store->shape.dim);
+
+	if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+	return isnan(distance) ? get_float4_infinity() : distance;
+}
+
+/* Take the TIDs of a node; none when it died since the search saw it. */
+static void
+take_node(IndexScanDesc scan, HnswScan *so, uint32 node)
+{
+	KnnTidItem	item;
+
+	KnnStoreCopy(so->store, scan->indexRelation, KNN_COLUMN_TID, node, &item);
+	if (item.ntids > KNN_INLINE_TIDS)
+		KnnReportDamage(scan->indexRelation,
+						KnnStoreLocate(so->store, scan->indexRelation, KNN_COLUMN_TID, node).block,
+						psprintf("Node %u has an impossible number of TIDs.", node));
+	memcpy(so->tids, item.tids, sizeof(ItemPointerData) * item.ntids);
+	so->ntids = item.ntids;
+	so->next_tid = 0;
+	so->chain = item.chain;
+	so->chain_steps = 0;
+	so->node = node;
+}
+
+/* The next TIDs of a node's chain. */
+static void
+take_chain(IndexScanDesc scan, HnswScan *so)
+{
+	KnnChainItem item;
+	uint32		id = so->chain - 1;
+
+	if (id >= so->store->used[KNN_GROUP_CHAIN])
+		KnnStoreRefresh(so->store, scan->indexRelation);
+	if (id >= so->store->used[KNN_GROUP_CHAIN] ||
+		so->chain_steps++ >= so->store->used[KNN_GROUP_CHAIN])
+		KnnReportDamage(scan->indexRelation, KNN_META_BLOCK,
+						psprintf("The chain of node %u is damaged at item %u.", so->node, id));
+	KnnStoreCopy(so->store, scan->indexRelation, KNN_COLUMN_CHAIN, id, &item);
+	if (item.ntids > KNN_CHAIN_TIDS || item.owner != so->node)
+		KnnReportDamage(scan->indexRelation,
+						KnnStoreLocate(so->store, scan->indexRelation, KNN_COLUMN_CHAIN, id).block,
+						psprintf("Item %u is not of the chain of node %u.", id, so->node));
+	memcpy(so->tids, item.tids, sizeof(ItemPointerData) * item.ntids);
+	so->ntids = item.ntids;
+	so->next_tid = 0;
+	so->chain = item.next;
+}
+
+/* Move on to the next node in order; false at the end. */
+static bool
+next_node(IndexScanDesc scan, HnswScan *so)
+{
+	for (;;)
+	{
+		QueueItem	first;
+
+		CHECK_FOR_INTERRUPTS();
+		if (so->nqueue == 0)
+		{
+			if (!widen_search(so))
+				return false;
+			continue;
+		}
+		first = so->queue[0];
+		if (!first.exact)
+		{
+			first.key = exact_distance(scan, so, first.node);
+			first.exact = true;
+			queue_replace_first(so, first);
+			continue;
+		}
+		queue_pop(so);
+
+		/* found only by a wider search, after farther ones were returned */
+		if (so->any_returned && first.key < so->last_distance &&
+			knn_scan_order == KNN_SCAN_ORDER_STRICT)
+			continue;
+		so->any_returned = true;
+		so->last_distance = Max(so->last_distance, first.key);
+		take_node(scan, so, first.node);
+		return true;
+	}
+}
+
+/* ---- access method callbacks ---- */
+
+IndexScanDesc
+knn_hnsw_beginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	HnswScan   *so = palloc0(sizeof(HnswScan));
+
+	so->context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw scan",
+										ALLOCSET_DEFAULT_SIZES);
+	scan->opaque = so;
+	return scan;
+}
+
+void
+knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+	HnswScan   *so = scan->opaque;
+	MemoryContext context = so->context;
+
+	if (keys && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, sizeof(ScanKeyData) * scan->numberOfKeys);
+	if (orderbys && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, sizeof(ScanKeyData) * scan->numberOfOrderBys);
+
+	MemoryContextReset(context);
+	memset(so, 0, sizeof(HnswScan));
+	so->context = context;
+}
+
+static void
+start_scan(IndexScanDesc scan, HnswScan *so)
+{
+	Relation	index = scan->indexRelation;
+	MemoryContext old;
+	ScanKey		orderby;
+
+	if (scan->numberOfOrderBys != 1)
+		elog(ERROR, "cannot scan knn_hnsw index \"%s\" without an order",
+			 RelationGetRelationName(index));
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("knn_hnsw index \"%s\" can be scanned with an MVCC snapshot only",
+						RelationGetRelationName(index))));
+
+	old = MemoryContextSwitchTo(so->context);
+	so->store = KnnStoreOpen(index);
+	KnnStoreHold(so->store, so->context);
+	KnnPageReaderInit(&so->reader, index, so->store, &so->search);
+	so->vector = palloc(sizeof(float) * so->store->shape.dim);
+
+	orderby = &scan->orderByData[0];
+	if (!(orderby->sk_flags & SK_ISNULL))
+	{
+		KnnVector  *v = KnnVectorConvert(KnnVectorFromDatum(orderby->sk_argument),
+										 KNN_DATA_FLOAT);
+
+		KnnCheckDimension(index, &so->store->shape, v);
+		so->query = KnnIndexedValue(&so->store->shape, PointerGetDatum(v));
+	}
+
+	/*
+	 * Every distance to NULL is NULL, and every cosine distance to the zero
+	 * vector NaN: all rows are peers, so any order is right.  The search starts
+	 * from the origin.
+	 */
+	if (so->query == NULL)
+		so->query = palloc0(sizeof(float) * so->store->shape.dim);
+	KnnPageReaderSetQuery(&so->reader, so->query);
+	so->last_distance = -get_float4_infinity();
+
+	pgstat_count_index_scan(index);
+	start_search(scan, so);
+	so->started = true;
+	MemoryContextSwitchTo(old);
+}
+
+bool
+knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	HnswScan   *so = scan->opaque;
+	MemoryContext old;
+
+	/* no order by distance runs backwards */
+	Assert(ScanDirectionIsForward(direction));
+
+	if (!so->started)
+		start_scan(scan, so);
+
+	old = MemoryContextSwitchTo(so->context);
+	while (so->next_tid >= so->ntids)
+	{
+		if (so->chain != KNN_NO_CHAIN)
+			take_chain(scan, so);
+		else if (!next_node(scan, so))
+		{
+			MemoryContextSwitchTo(old);
+			return false;
+		}
+	}
+	MemoryContextSwitchTo(old);
+
+	scan->xs_heaptid = so->tids[so->next_tid++];
+	scan->xs_recheck = false;
+	scan->xs_recheckorderby = false;
+	return true;
+}
+
+void
+knn_hnsw_endscan(IndexScanDesc scan)
+{
+	HnswScan   *so = scan->opaque;
+
+	MemoryContextDelete(so->context);
+	pfree(so);
+	scan->opaque = NULL;
+}

@@ -1,0 +1,491 @@
+/*
+ * graph_search.c
+ *		Best-first search of a layered proximity graph; see graph_search.h.
+ */
+#include "core/graph_search.h"
+
+#include <string.h>
+
+#define VISITED_START 2048		/* slots, a power of two */
+
+static void *
+search_alloc(knn_search *s, size_t size)
+{
+	return s->allocator.alloc(s->allocator.context, size);
+}
+
+static void
+search_release(knn_search *s, void *pointer)
+{
+	if (pointer)
+		s->allocator.release(s->allocator.context, pointer);
+}
+
+int
+knn_search_init(knn_search *s)
+{
+	s->beam = s->spill = NULL;
+	s->nbeam = s->beam_room = s->nspill = s->spill_room = 0;
+	s->visited = NULL;
+	s->nvisited = 0;
+	s->visited_mask = 0;
+	s->nscored = s->nexpanded = 0;
+	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
+	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
+	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
+	if (!s->ids || !s->distances || !s->errors)
+		return KNN_ERROR_NO_MEMORY;
+	if (!s->tags)
+	{
+		s->visited = search_alloc(s, sizeof(uint32_t) * VISITED_START);
+		if (!s->visited)
+			return KNN_ERROR_NO_MEMORY;
+		s->visited_mask = VISITED_START - 1;
+		s->nvisited = VISITED_START;	/* as if full: reset clears it */
+	}
+	return KNN_OK;
+}
+
+void
+knn_search_free(knn_search *s)
+{
+	search_release(s, s->beam);
+	search_release(s, s->spill);
+	search_release(s, s->visited);
+	search_release(s, s->ids);
+	search_release(s, s->distances);
+	search_release(s, s->errors);
+	s->beam = s->spill = NULL;
+	s->visited = s->ids = NULL;
+	s->distances = s->errors = NULL;
+}
+
+/* ---- visited set ---- */
+
+static inline uint32_t
+visited_slot(const knn_search *s, uint32_t id)
+{
+	/* Fibonacci hashing: neighbouring ids go far apart */
+	return (uint32_t) (((uint64_t) id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & s->visited_mask;
+}
+
+static int
+visited_grow(knn_search *s)
+{
+	uint32_t	old_size = s->visited_mask + 1;
+	uint32_t   *old = s->visited;
+	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) old_size * 4);
+
+	if (!grown)
+		return KNN_ERROR_NO_MEMORY;
+	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) old_size * 4);
+	s->visited = grown;
+	s->visited_mask = old_size * 4 - 1;
+	for (uint32_t i = 0; i < old_size; i++)
+	{
+		uint32_t	id = old[i];
+
+		if (id != KNN_INVALID_ID)
+		{
+			uint32_t	slot = visited_slot(s, id);
+
+			while (grown[slot] != KNN_INVALID_ID)
+				slot = (slot + 1) & s->visited_mask;
+			grown[slot] = id;
+		}
+	}
+	search_release(s, old);
+	return KNN_OK;
+}
+
+/* Make room for n more ids, so that visited_add needs no check. */
+static int
+visited_reserve(knn_search *s, uint32_t n)
+{
+	if (s->tags)
+		return KNN_OK;
+	while ((uint64_t) (s->nvisited + n) * 2 > s->visited_mask)
+	{
+		if (visited_grow(s) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+	}
+	return KNN_OK;
+}
+
+static void
+visited_reset(knn_search *s)
+{
+	if (s->tags)
+		return;					/* the caller gives each search a new tag */
+	if (s->nvisited > 0)
+		memset(s->visited, 0xFF, sizeof(uint32_t) * ((size_t) s->visited_mask + 1));
+	s->nvisited = 0;
+}
+
+/* Add an id; false when it was there. */
+static inline bool
+visited_add(knn_search *s, uint32_t id)
+{
+	uint32_t	slot;
+
+	if (s->tags)
+	{
+		if (s->tags[id] == s->tag)
+			return false;
+		s->tags[id] = s->tag;
+		return true;
+	}
+	slot = visited_slot(s, id);
+	while (s->visited[slot] != KNN_INVALID_ID)
+	{
+		if (s->visited[slot] == id)
+			return false;
+		slot = (slot + 1) & s->visited_mask;
+	}
+	s->visited[slot] = id;
+	s->nvisited++;
+	return true;
+}
+
+/* ---- beam and spill ---- */
+
+/* Grow an array of candidates to hold at least room. */
+static int
+reserve_candidates(knn_search *s, knn_candidate **array, uint32_t used,
+				   uint32_t *room, uint32_t wanted)
+{
+	knn_candidate *grown;
+	uint32_t	size = *room ? *room : 64;
+
+	if (wanted <= *room)
+		return KNN_OK;
+	while (size < wanted)
+	{
+		if (size > UINT32_MAX / 2)
+			return KNN_ERROR_NO_MEMORY;
+		size *= 2;
+	}
+	grown = search_alloc(s, sizeof(knn_candidate) * (size_t) size);
+	if (!grown)
+		return KNN_ERROR_NO_MEMORY;
+	if (used > 0)
+		memcpy(grown, *array, sizeof(knn_candidate) * (size_t) used);
+	search_release(s, *array);
+	*array = grown;
+	*room = size;
+	return KNN_OK;
+}
+
+/* Room in the spill for n more; the caller then appends without checks. */
+static inline int
+spill_reserve(knn_search *s, uint32_t n)
+{
+	if (!s->resumable || s->nspill + n <= s->spill_room)
+		return KNN_OK;
+	return reserve_candidates(s, &s->spill, s->nspill, &s->spill_room, s->nspill + n);
+}
+
+/*
+ * Put a candidate into the beam, or aside when it is farther than a full beam's
+ * last.
+ */
+static inline void
+beam_add(knn_search *s, uint32_t id, float distance, float error)
+{
+	knn_candidate *beam = s->beam;
+	uint32_t	low = 0;
+	uint32_t	high = s->nbeam;
+
+	if (s->nbeam == s->beam_size)
+	{
+		/* a NaN distance compares false and is put aside */
+		if (!(distance < beam[s->nbeam - 1].distance))
+		{
+			if (s->resumable)
+				s->spill[s->nspill++] = (knn_candidate) {distance, error, id, 0};
+			return;
+		}
+		s->nbeam--;
+		high = s->nbeam;
+		if (s->resumable)
+			s->spill[s->nspill++] = beam[s->nbeam];
+	}
+
+	while (low < high)
+	{
+		uint32_t	middle = (low + high) / 2;
+
+		if (beam[middle].distance <= distance)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	memmove(&beam[low + 1], &beam[low], sizeof(knn_candidate) * (s->nbeam - low));
+	beam[low] = (knn_candidate) {distance, error, id, 0};
+	s->nbeam++;
+	if (low < s->cursor)
+		s->cursor = low;
+}
+
+/* Expand the nearest unexpanded node of the beam until there is none. */
+static int
+run(knn_search *s, uint32_t level)
+{
+	for (;;)
+	{
+		knn_candidate *candidate;
+		uint32_t	n;
+		uint32_t	unseen = 0;
+		bool		dead = false;
+
+		while (s->cursor < s->nbeam &&
+			   (s->beam[s->cursor].flags & KNN_CANDIDATE_EXPANDED))
+			s->cursor++;
+		if (s->cursor >= s->nbeam)
+			return KNN_OK;
+
+		candidate = &s->beam[s->cursor++];
+		candidate->flags |= KNN_CANDIDATE_EXPANDED;
+		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->ids, &dead);
+		if (dead)
+			candidate->flags |= KNN_CANDIDATE_DEAD;
+		s->nexpanded++;
+
+		if (visited_reserve(s, n) != KNN_OK || spill_reserve(s, n) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+		for (uint32_t i = 0; i < n; i++)
+		{
+			uint32_t	id = s->ids[i];
+
+			if (visited_add(s, id))
+				s->ids[unseen++] = id;
+		}
+		if (unseen == 0)
+			continue;
+		if (s->reader.prefetch && s->cursor < s->nbeam)
+			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
+		s->reader.score(s->reader.state, s->ids, unseen, s->distances, s->errors);
+		s->nscored += unseen;
+		for (uint32_t i = 0; i < unseen; i++)
+			beam_add(s, s->ids[i], s->distances[i], s->errors[i]);
+	}
+}
+
+/* Reorder so that the first k are the k nearest (quickselect). */
+static void
+select_nearest(knn_candidate *a, uint32_t n, uint32_t k)
+{
+	uint32_t	low = 0;
+	uint32_t	high = n;
+
+	while (high - low > 1 && k > low && k < high)
+	{
+		float		pivot = a[low + (high - low) / 2].distance;
+		uint32_t	i = low;
+		uint32_t	j = low;
+		uint32_t	end = high;
+
+		/* three parts: nearer, equal (and NaN), farther */
+		while (j < end)
+		{
+			if (a[j].distance < pivot)
+			{
+				knn_candidate t = a[i];
+
+				a[i++] = a[j];
+				a[j++] = t;
+			}
+			else if (a[j].distance > pivot)
+			{
+				knn_candidate t = a[--end];
+
+				a[end] = a[j];
+				a[j] = t;
+			}
+			else
+				j++;
+		}
+		if (k < i)
+			high = i;
+		else if (k > end)
+			low = end;
+		else
+			return;
+	}
+}
+
+static void
+sift_down(knn_candidate *a, uint32_t root, uint32_t n)
+{
+	for (;;)
+	{
+		uint32_t	child = 2 * root + 1;
+		knn_candidate t;
+
+		if (child >= n)
+			return;
+		if (child + 1 < n && a[child].distance < a[child + 1].distance)
+			child++;
+		if (!(a[root].distance < a[child].distance))
+			return;
+		t = a[root];
+		a[root] = a[child];
+		a[child] = t;
+		root = child;
+	}
+}
+
+/* Heapsort: in place, no worst case, no allocation. */
+static void
+sort_candidates(knn_candidate *a, uint32_t n)
+{
+	for (uint32_t i = n / 2; i-- > 0;)
+		sift_down(a, i, n);
+	for (uint32_t end = n; end > 1;)
+	{
+		knn_candidate t = a[--end];
+
+		a[end] = a[0];
+		a[0] = t;
+		sift_down(a, 0, end);
+	}
+}
+
+/*
+ * Move the nearest of the spill into the beam's free places.  All of the spill
+ * is at least as far as the beam's last, so appending keeps the order.
+ */
+static int
+refill(knn_search *s, uint32_t beam_size)
+{
+	uint32_t	take;
+
+	if (reserve_candidates(s, &s->beam, s->nbeam, &s->beam_room, beam_size) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
+	s->beam_size = beam_size;
+	take = beam_size - s->nbeam;
+	if (take > s->nspill)
+		take = s->nspill;
+	if (take == 0)
+		return KNN_OK;
+	select_nearest(s->spill, s->nspill, take);
+	memcpy(s->beam + s->nbeam, s->spill, sizeof(knn_candidate) * take);
+	s->nspill -= take;
+	/* the gap is filled from the end, order does not matter there */
+	if (s->nspill > take)
+		memcpy(s->spill, s->spill + s->nspill, sizeof(knn_candidate) * take);
+	else
+		memmove(s->spill, s->spill + take, sizeof(knn_candidate) * s->nspill);
+	sort_candidates(s->beam + s->nbeam, take);
+	if (s->nbeam < s->cursor)
+		s->cursor = s->nbeam;
+	s->nbeam += take;
+	return KNN_OK;
+}
+
+/* Run, and widen for the dead until enough live nodes are in the beam. */
+static int
+run_live(knn_search *s, uint32_t level)
+{
+	for (;;)
+	{
+		uint32_t	dead = 0;
+		uint32_t	live;
+
+		if (run(s, level) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+		for (uint32_t i = 0; i < s->nbeam; i++)
+			dead += (s->beam[i].flags & KNN_CANDIDATE_DEAD) != 0;
+		live = s->nbeam - dead;
+		if (live >= s->width || s->nspill == 0)
+			return KNN_OK;
+		if (refill(s, s->nbeam + (s->width - live)) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+	}
+}
+
+int
+knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
+				 uint32_t level, uint32_t width)
+{
+	s->nbeam = 0;
+	s->nspill = 0;
+	s->cursor = 0;
+	s->width = width;
+	s->beam_size = width;
+	if (reserve_candidates(s, &s->beam, 0, &s->beam_room, width) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
+	visited_reset(s);
+	for (uint32_t start = 0; start < nentries;)
+	{
+		uint32_t	n = 0;
+
+		if (visited_reserve(s, s->max_degree) != KNN_OK ||
+			spill_reserve(s, s->max_degree) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+		while (start < nentries && n < s->max_degree)
+		{
+			uint32_t	id = entries[start++];
+
+			if (visited_add(s, id))
+				s->ids[n++] = id;
+		}
+		s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
+		s->nscored += n;
+		for (uint32_t i = 0; i < n; i++)
+			beam_add(s, s->ids[i], s->distances[i], s->errors[i]);
+	}
+	return run_live(s, level);
+}
+
+uint32_t
+knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
+{
+	uint32_t	best = entry;
+	float		best_distance;
+
+	s->reader.score(s->reader.state, &entry, 1, &best_distance, s->errors);
+	s->nscored++;
+	for (uint32_t level = from;; level--)
+	{
+		bool		moved = true;
+
+		while (moved)
+		{
+			bool		dead = false;
+			uint32_t	n = s->reader.neighbours(s->reader.state, best, level, s->ids, &dead);
+
+			moved = false;
+			if (n > 0)
+				s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
+			s->nscored += n;
+			s->nexpanded++;
+			for (uint32_t i = 0; i < n; i++)
+			{
+				if (s->distances[i] < best_distance)
+				{
+					best_distance = s->distances[i];
+					best = s->ids[i];
+					moved = true;
+				}
+			}
+		}
+		if (level <= to)
+			return best;
+	}
+}
+
+int
+knn_search_widen(knn_search *s, uint32_t width)
+{
+	uint32_t	dead = 0;
+
+	if (width <= s->width)
+		return KNN_OK;
+	for (uint32_t i = 0; i < s->nbeam; i++)
+		dead += (s->beam[i].flags & KNN_CANDIDATE_DEAD) != 0;
+	s->width = width;
+	if (refill(s, width + dead) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
+	return run_live(s, 0);
+}

@@ -1,0 +1,136 @@
+/*
+ * graph_search.h
+ *		Best-first (beam) search of a layered proximity graph through a reader.
+ *
+ * The search knows nothing of where the graph lives: a reader gives the
+ * neighbours of a node and the estimated distances of nodes to the query.  The
+ * same code searches the arrays of a build, the pages of an index and a mirror
+ * of them in memory.  Source: Malkov and Yashunin, "Efficient and robust
+ * approximate nearest neighbor search using HNSW graphs", algorithms 2 and 5,
+ * with the two heaps replaced by one sorted beam (as NSG and DiskANN do).
+ *
+ * The beam holds the best nodes seen.  A search is resumable: nodes that fall
+ * off the beam are kept aside, so that a wider beam continues where the narrow
+ * one stopped and reaches what it would have reached from the start.  Dead nodes
+ * (tombstones) route, but take no place from live ones: when a search ends with
+ * dead nodes in its beam, the beam is widened by their number.
+ */
+#ifndef KNN_CORE_GRAPH_SEARCH_H
+#define KNN_CORE_GRAPH_SEARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/memory.h"
+
+/* No node has this id. */
+#define KNN_INVALID_ID UINT32_MAX
+
+/* More layers than 2^32 nodes need at the smallest m. */
+#define KNN_MAX_LEVEL 24
+
+typedef struct knn_reader
+{
+	void	   *state;
+
+	/*
+	 * Copy the neighbours of a node at a level to out (room for max_degree) and
+	 * return their number; sets *dead for a tombstone.
+	 */
+	uint32_t	(*neighbours) (void *state, uint32_t id, uint32_t level,
+							   uint32_t *out, bool *dead);
+
+	/* Estimated distances of n nodes to the query, and their error bounds. */
+	void		(*score) (void *state, const uint32_t *ids, uint32_t n,
+						  float *distance, float *error);
+
+	/* Called with a node that may be expanded next; may be NULL. */
+	void		(*prefetch) (void *state, uint32_t id);
+} knn_reader;
+
+typedef struct knn_candidate
+{
+	float		distance;		/* estimate */
+	float		error;			/* its bound */
+	uint32_t	id;
+	uint32_t	flags;
+} knn_candidate;
+
+#define KNN_CANDIDATE_EXPANDED	1	/* its neighbours have been looked at */
+#define KNN_CANDIDATE_DEAD		2	/* a tombstone (known once expanded) */
+#define KNN_CANDIDATE_TAKEN		4	/* for the caller: already handed out */
+
+typedef struct knn_search
+{
+	/* set by the caller before knn_search_init */
+	knn_allocator allocator;
+	knn_reader	reader;
+	uint32_t	max_degree;		/* most neighbours the reader returns */
+	bool		resumable;		/* keep what falls off the beam */
+	uint16_t   *tags;			/* visited tags, one per node, all below tag;
+								 * NULL to use a hash set instead */
+	uint16_t	tag;			/* the caller's epoch in tags */
+
+	/* the beam, nearest first */
+	knn_candidate *beam;
+	uint32_t	nbeam;
+	uint32_t	beam_size;		/* places in the beam, dead ones included */
+	uint32_t	beam_room;		/* allocated */
+	uint32_t	width;			/* live nodes wanted (ef) */
+	uint32_t	cursor;			/* nothing before it is unexpanded */
+
+	/* nodes seen that are not in the beam, in no order */
+	knn_candidate *spill;
+	uint32_t	nspill;
+	uint32_t	spill_room;
+
+	/* hash set of visited ids; empty slots hold KNN_INVALID_ID */
+	uint32_t   *visited;
+	uint32_t	visited_mask;
+	uint32_t	nvisited;
+
+	/* scratch of max_degree each */
+	uint32_t   *ids;
+	float	   *distances;
+	float	   *errors;
+
+	/* work done since init */
+	uint64_t	nscored;
+	uint64_t	nexpanded;
+} knn_search;
+
+/* Allocate scratch; KNN_OK or KNN_ERROR_NO_MEMORY. */
+extern int	knn_search_init(knn_search *s);
+
+/* Free everything that init and searching allocated. */
+extern void knn_search_free(knn_search *s);
+
+/*
+ * Search one level from the given entry points with a beam of width live nodes.
+ * Forgets any earlier search.  The result is s->beam[0 .. nbeam), ascending.
+ */
+extern int	knn_search_level(knn_search *s, const uint32_t *entries,
+							 uint32_t nentries, uint32_t level, uint32_t width);
+
+/*
+ * Greedy descent (width 1) from entry at level "from" down to level "to",
+ * inclusive; returns the nearest node found.  Touches neither beam nor visited
+ * set.
+ */
+extern uint32_t knn_search_descend(knn_search *s, uint32_t entry,
+								   uint32_t from, uint32_t to);
+
+/*
+ * Continue a resumable level-0 search with a wider beam.  When the whole graph
+ * has been seen the beam just stops growing.
+ */
+extern int	knn_search_widen(knn_search *s, uint32_t width);
+
+/* Has everything that was seen been expanded (no wider beam finds more)? */
+static inline bool
+knn_search_exhausted(const knn_search *s)
+{
+	return s->nspill == 0 && s->cursor >= s->nbeam;
+}
+
+#endif

@@ -1,0 +1,587 @@
+/*
+ * store.c
+ *		Metapage, extents, and the cached view of an index's store; see store.h.
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "access/generic_xlog.h"
+#include "compat.h"
+#include "core/graph_search.h"
+#include "core/rotation.h"
+#include "storage/lmgr.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+/* Stores of this backend by index. */
+typedef struct StoreEntry
+{
+	Oid			relid;
+	KnnStore   *store;			/* NULL when none is cached */
+} StoreEntry;
+
+static HTAB *stores = NULL;
+
+/* ---- geometry ---- */
+
+KnnGroup
+KnnColumnGroup(KnnColumn column)
+{
+	switch (column)
+	{
+		case KNN_COLUMN_UPPER:
+			return KNN_GROUP_UPPER;
+		case KNN_COLUMN_CHAIN:
+			return KNN_GROUP_CHAIN;
+		case KNN_COLUMN_CENTRE:
+			return KNN_GROUP_CENTRE;
+		default:
+			return KNN_GROUP_NODE;
+	}
+}
+
+static void
+shape_column(KnnColumnShape *columns, KnnColumn column, Size width)
+{
+	/* items start 4-byte aligned */
+	width = TYPEALIGN(sizeof(uint32), width);
+	columns[column].group = KnnColumnGroup(column);
+	columns[column].width = (uint32) width;
+	/* items cross pages where keeping them whole would waste over a tenth */
+	columns[column].per_page = KNN_PAGE_CAPACITY % width <= KNN_PAGE_CAPACITY / 10 ?
+		(uint32) (KNN_PAGE_CAPACITY / width) : 0;
+}
+
+void
+KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns)
+{
+	memset(columns, 0, sizeof(KnnColumnShape) * KNN_NCOLUMNS);
+	shape_column(columns, KNN_COLUMN_TID, sizeof(KnnTidItem));
+	shape_column(columns, KNN_COLUMN_LINKS,
+				 offsetof(KnnLinksItem, links) + sizeof(uint32) * 2 * shape->m);
+	shape_column(columns, KNN_COLUMN_CODE,
+				 offsetof(KnnCodeItem, code) + shape->dim);
+	shape_column(columns, KNN_COLUMN_VECTOR, sizeof(float) * shape->dim);
+	shape_column(columns, KNN_COLUMN_UPPER,
+				 offsetof(KnnUpperItem, links) + sizeof(uint32) * shape->m);
+	shape_column(columns, KNN_COLUMN_CHAIN, sizeof(KnnChainItem));
+	shape_column(columns, KNN_COLUMN_CENTRE, sizeof(float) * shape->dim);
+}
+
+BlockNumber
+KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems)
+{
+	uint64		blocks;
+
+	if (column->width == 0 || nitems == 0)
+		return 0;
+	if (column->per_page != 0)
+		blocks = ((uint64) nitems + column->per_page - 1) / column->per_page;
+	else
+		blocks = ((uint64) nitems * column->width + KNN_PAGE_CAPACITY - 1) / KNN_PAGE_CAPACITY;
+	if (blocks > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index is too large"),
+				 errdetail("A column of %u items of %u bytes needs more than %u blocks.",
+						   nitems, column->width, MaxBlockNumber)));
+	return (BlockNumber) blocks;
+}
+
+/* The columns of a group, which are numbered consecutively. */
+static void
+group_columns(KnnGroup group, int *first, int *last)
+{
+	switch (group)
+	{
+		case KNN_GROUP_NODE:
+			*first = KNN_COLUMN_TID;
+			*last = KNN_COLUMN_VECTOR;
+			break;
+		case KNN_GROUP_UPPER:
+			*first = *last = KNN_COLUMN_UPPER;
+			break;
+		case KNN_GROUP_CHAIN:
+			*first = *last = KNN_COLUMN_CHAIN;
+			break;
+		default:
+			*first = *last = KNN_COLUMN_CENTRE;
+			break;
+	}
+}
+
+BlockNumber
+KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
+{
+	uint64		blocks = 0;
+	int			first;
+	int			last;
+
+	group_columns(group, &first, &last);
+	for (int column = first; column <= last; column++)
+		blocks += KnnColumnBlocks(&columns[column], nitems);
+	if (blocks > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index is too large"),
+				 errdetail("An extent of %u items needs more than %u blocks.",
+						   nitems, MaxBlockNumber)));
+	return (BlockNumber) blocks;
+}
+
+/*
+ * Items of a group's next extent: an eighth of what there is, within bounds
+ * that keep a young index small.
+ */
+static uint32
+next_extent_items(const KnnColumnShape *columns, KnnGroup group, uint32 capacity)
+{
+	uint32		least;
+	uint32		items = capacity / 8;
+
+	switch (group)
+	{
+		case KNN_GROUP_NODE:
+			/* at most half a megabyte of codes to begin with */
+			least = 512 * 1024 / columns[KNN_COLUMN_CODE].width;
+			least = Min(Max(least, 16), columns[KNN_COLUMN_LINKS].per_page != 0 ?
+						Max(columns[KNN_COLUMN_LINKS].per_page, 16) : 16);
+			break;
+		case KNN_GROUP_UPPER:
+			least = Max(columns[KNN_COLUMN_UPPER].per_page, 16);
+			break;
+		case KNN_GROUP_CHAIN:
+			least = columns[KNN_COLUMN_CHAIN].per_page;
+			break;
+		default:
+			return 1;
+	}
+	return Max(items, least);
+}
+
+/* ---- metapage ---- */
+
+void
+KnnMetaPageInit(Page page, const KnnShape *shape)
+{
+	KnnMetaPage *meta;
+
+	KnnPageInit(page, KNN_COLUMN_META);
+	meta = (KnnMetaPage *) KnnPageContents(page);
+	memset(meta, 0, offsetof(KnnMetaPage, extents));
+	meta->magic = KNN_META_MAGIC;
+	meta->version = KNN_META_VERSION;
+	meta->shape = *shape;
+	meta->entry = KNN_INVALID_ID;
+	meta->nblocks = 1;
+	KnnPageCover(page, offsetof(KnnMetaPage, extents));
+}
+
+static KnnMetaPage *
+check_meta(Relation index, Page page)
+{
+	KnnMetaPage *meta;
+
+	KnnPageCheck(index, KNN_META_BLOCK, page, KNN_COLUMN_META);
+	meta = (KnnMetaPage *) KnnPageContents(page);
+	if (meta->magic != KNN_META_MAGIC)
+		KnnReportDamage(index, KNN_META_BLOCK, "The metapage has the wrong magic number.");
+	if (meta->version == 0 || meta->version > KNN_META_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" has format version %u, this library reads versions up to %u",
+						RelationGetRelationName(index), meta->version, KNN_META_VERSION),
+				 errhint("Install the newer version of extension knn, or REINDEX the index.")));
+	if (meta->nextents > KNN_MAX_EXTENTS)
+		KnnReportDamage(index, KNN_META_BLOCK, "The metapage lists too many extents.");
+	if (meta->shape.dim < 1 || meta->shape.dim > KNN_MAX_DIM ||
+		meta->shape.m < 2 || meta->shape.m > 100)
+		KnnReportDamage(index, KNN_META_BLOCK, "The metapage's shape is out of range.");
+	return meta;
+}
+
+/* Take over what changes; extents already known are the same as before. */
+static void
+take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
+{
+	store->entry = meta->entry;
+	store->entry_level = Min(meta->entry_level, KNN_MAX_LEVEL);
+	memcpy(store->used, meta->used, sizeof(store->used));
+
+	for (uint32 i = store->nextents_total; i < meta->nextents; i++)
+	{
+		const KnnMetaExtent *listed = &meta->extents[i];
+		KnnExtent  *extents;
+		KnnExtent  *extent;
+		BlockNumber block = listed->first_block;
+		uint32		n;
+		int			first;
+		int			last;
+
+		if (listed->group >= KNN_NGROUPS || listed->nitems == 0 ||
+			listed->nitems > KNN_INVALID_ID - 1 - store->capacity[listed->group])
+			KnnReportDamage(index, KNN_META_BLOCK, "The metapage lists an impossible extent.");
+		n = store->nextents[listed->group];
+		extents = MemoryContextAlloc(store->context, sizeof(KnnExtent) * (n + 1));
+		if (n > 0)
+		{
+			memcpy(extents, store->extents[listed->group], sizeof(KnnExtent) * n);
+			pfree(store->extents[listed->group]);
+		}
+		extent = &extents[n];
+		extent->first = store->capacity[listed->group];
+		extent->nitems = listed->nitems;
+		group_columns(listed->group, &first, &last);
+		for (int column = first; column <= last; column++)
+		{
+			extent->blocks[column - first] = block;
+			block += KnnColumnBlocks(&store->columns[column], listed->nitems);
+		}
+		store->extents[listed->group] = extents;
+		store->nextents[listed->group] = n + 1;
+		store->capacity[listed->group] += listed->nitems;
+		store->nextents_total = i + 1;
+	}
+	for (int group = 0; group < KNN_NGROUPS; group++)
+	{
+		if (store->used[group] > store->capacity[group])
+			KnnReportDamage(index, KNN_META_BLOCK, "More ids are in use than the extents hold.");
+	}
+	if (store->entry != KNN_INVALID_ID && store->entry >= store->used[KNN_GROUP_NODE])
+		KnnReportDamage(index, KNN_META_BLOCK, "The entry point does not exist.");
+}
+
+/* ---- the cache of stores ---- */
+
+static void
+store_free(KnnStore *store)
+{
+	MemoryContextDelete(store->context);
+}
+
+static void
+store_drop(StoreEntry *entry)
+{
+	KnnStore   *store = entry->store;
+
+	entry->store = NULL;
+	if (store == NULL)
+		return;
+	if (store->users > 0)
+		store->orphaned = true;
+	else
+		store_free(store);
+}
+
+/*
+ * Relation cache invalidation: the index may be gone or rewritten.  A store that
+ * is in use stays, for the lock its user holds keeps the index as it is.
+ */
+static void
+store_invalidate(Datum arg, Oid relid)
+{
+	StoreEntry *entry;
+
+	if (stores == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(stores, &relid, HASH_FIND, NULL);
+		if (entry && entry->store && entry->store->users == 0)
+		{
+			store_drop(entry);
+			hash_search(stores, &relid, HASH_REMOVE, NULL);
+		}
+	}
+	else
+	{
+		HASH_SEQ_STATUS status;
+
+		hash_seq_init(&status, stores);
+		while ((entry = hash_seq_search(&status)) != NULL)
+		{
+			if (entry->store && entry->store->users == 0)
+				store_drop(entry);
+		}
+	}
+}
+
+/* Centre and rotation, once the extents are known. */
+static void
+store_load_encoder(KnnStore *store, Relation index)
+{
+	const KnnShape *shape = &store->shape;
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+
+	store->encoder.dim = shape->dim;
+	store->encoder.space = shape->space;
+	store->encoder.kernels = knn_kernels_get();
+	if (knn_space_rotates(shape->space))
+	{
+		uint8	   *signs = palloc(KNN_ROTATION_SIGN_BYTES(shape->dim));
+
+		knn_rotation_init(signs, shape->dim, shape->seed);
+		store->encoder.signs = signs;
+	}
+	MemoryContextSwitchTo(old);
+
+	if (store->used[KNN_GROUP_CENTRE] > 0)
+	{
+		float	   *centre = MemoryContextAlloc(store->context, sizeof(float) * shape->dim);
+		Buffer		buffer;
+		const void *item = KnnStoreReadFixed(store, index, KNN_COLUMN_CENTRE, 0, centre, &buffer);
+
+		if (BufferIsValid(buffer))
+		{
+			memcpy(centre, item, sizeof(float) * shape->dim);
+			ReleaseBuffer(buffer);
+		}
+		store->encoder.centre = centre;
+		store->has_centre = true;
+	}
+}
+
+static KnnStore *
+store_load(Relation index, const KnnMetaPage *meta)
+{
+	MemoryContext context = AllocSetContextCreate(CacheMemoryContext,
+												  "knn index store",
+												  ALLOCSET_SMALL_SIZES);
+	KnnStore   *store = MemoryContextAllocZero(context, sizeof(KnnStore));
+
+	store->context = context;
+	store->relid = RelationGetRelid(index);
+	store->file = KnnRelationFile(index);
+	store->shape = meta->shape;
+	KnnStoreColumns(&store->shape, store->columns);
+	return store;
+}
+
+KnnStore *
+KnnStoreOpen(Relation index)
+{
+	Oid			relid = RelationGetRelid(index);
+	PGAlignedBlock copy;
+	KnnMetaPage *meta;
+	StoreEntry *entry;
+	KnnStore   *store;
+	Buffer		buffer;
+	bool		found;
+
+	if (stores == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(StoreEntry);
+		ctl.hcxt = CacheMemoryContext;
+		stores = hash_create("knn index stores", 16, &ctl,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		CacheRegisterRelcacheCallback(store_invalidate, (Datum) 0);
+	}
+
+	/* work on a copy: no lock is held while memory is allocated */
+	buffer = ReadBuffer(index, KNN_META_BLOCK);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	meta = check_meta(index, BufferGetPage(buffer));
+	memcpy(copy.data, meta, offsetof(KnnMetaPage, extents) +
+		   sizeof(KnnMetaExtent) * meta->nextents);
+	UnlockReleaseBuffer(buffer);
+	meta = (KnnMetaPage *) copy.data;
+
+	entry = hash_search(stores, &relid, HASH_ENTER, &found);
+	if (!found)
+		entry->store = NULL;
+	store = entry->store;
+
+	/*
+	 * Each build draws a new seed, so that a build into the same file (TRUNCATE
+	 * in the transaction that created the table) is told apart too.
+	 */
+	if (store != NULL &&
+		(store->file != KnnRelationFile(index) ||
+		 memcmp(&store->shape, &meta->shape, sizeof(KnnShape)) != 0 ||
+		 store->nextents_total > meta->nextents))
+	{
+		store_drop(entry);
+		store = NULL;
+	}
+	if (store == NULL)
+	{
+		store = store_load(index, meta);
+		PG_TRY();
+		{
+			take_over_meta(store, index, meta);
+			store_load_encoder(store, index);
+		}
+		PG_CATCH();
+		{
+			store_free(store);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		/* reading pages may have accepted invalidations and moved entries */
+		entry = hash_search(stores, &relid, HASH_ENTER, &found);
+		if (found && entry->store)
+			store_drop(entry);
+		entry->store = store;
+	}
+	else
+		take_over_meta(store, index, meta);
+	return store;
+}
+
+void
+KnnStoreRefresh(KnnStore *store, Relation index)
+{
+	PGAlignedBlock copy;
+	KnnMetaPage *meta;
+	Buffer		buffer = ReadBuffer(index, KNN_META_BLOCK);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	meta = check_meta(index, BufferGetPage(buffer));
+	memcpy(copy.data, meta, offsetof(KnnMetaPage, extents) +
+		   sizeof(KnnMetaExtent) * meta->nextents);
+	UnlockReleaseBuffer(buffer);
+	take_over_meta(store, index, (KnnMetaPage *) copy.data);
+}
+
+static void
+store_unhold(void *arg)
+{
+	KnnStore   *store = arg;
+
+	store->users--;
+	if (store->users == 0 && store->orphaned)
+		store_free(store);
+}
+
+void
+KnnStoreHold(KnnStore *store, MemoryContext context)
+{
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+
+	callback->func = store_unhold;
+	callback->arg = store;
+	MemoryContextRegisterResetCallback(context, callback);
+	store->users++;
+}
+
+/* ---- ids ---- */
+
+const KnnExtent *
+KnnStoreFindExtent(KnnStore *store, Relation index, KnnGroup group, uint32 id)
+{
+	const KnnExtent *extents;
+	uint32		low = 0;
+	uint32		high;
+
+	if (id >= store->capacity[group])
+	{
+		/* given out after this backend last read the metapage? */
+		KnnStoreRefresh(store, index);
+		if (id >= store->capacity[group])
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" refers to item %u of group %d, which has %u",
+							RelationGetRelationName(index), id, (int) group,
+							store->capacity[group]),
+					 errhint("Please REINDEX it.")));
+	}
+	extents = store->extents[group];
+	high = store->nextents[group];
+	while (high - low > 1)
+	{
+		uint32		middle = (low + high) / 2;
+
+		if (extents[middle].first <= id)
+			low = middle;
+		else
+			high = middle;
+	}
+	return &extents[low];
+}
+
+uint32
+KnnStoreAllocate(KnnStore *store, Relation index, KnnGroup group, uint32 count)
+{
+	Buffer		buffer = ReadBuffer(index, KNN_META_BLOCK);
+	GenericXLogState *state;
+	KnnMetaPage *meta;
+	Page		page;
+	uint32		first;
+	uint64		capacity = 0;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	state = GenericXLogStart(index);
+	page = GenericXLogRegisterBuffer(state, buffer, 0);
+	meta = check_meta(index, page);
+
+	for (uint32 i = 0; i < meta->nextents; i++)
+	{
+		if (meta->extents[i].group == group)
+			capacity += meta->extents[i].nitems;
+	}
+	first = meta->used[group];
+	while ((uint64) first + count > capacity)
+	{
+		uint64		items = next_extent_items(store->columns, group, (uint32) capacity);
+		BlockNumber blocks;
+
+		items = Min(items, (uint64) KNN_INVALID_ID - 1 - capacity);
+		if (items == 0 || meta->nextents >= KNN_MAX_EXTENTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("index \"%s\" cannot hold more vectors",
+							RelationGetRelationName(index)),
+					 errhint("Partition the table.")));
+		blocks = KnnExtentBlocks(store->columns, group, (uint32) items);
+		if (blocks > MaxBlockNumber - meta->nblocks)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("index \"%s\" cannot grow beyond %u blocks",
+							RelationGetRelationName(index), MaxBlockNumber),
+					 errhint("Partition the table.")));
+		meta->extents[meta->nextents].group = group;
+		meta->extents[meta->nextents].nitems = (uint32) items;
+		meta->extents[meta->nextents].first_block = meta->nblocks;
+		meta->nextents++;
+		meta->nblocks += blocks;
+		capacity += items;
+		KnnPageCover(page, offsetof(KnnMetaPage, extents) +
+					 sizeof(KnnMetaExtent) * meta->nextents);
+	}
+	meta->used[group] = first + count;
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(buffer);
+
+	if ((uint64) first + count > store->capacity[group])
+		KnnStoreRefresh(store, index);
+	return first;
+}
+
+bool
+KnnStoreRaiseEntry(KnnStore *store, Relation index, uint32 node, uint32 level)
+{
+	Buffer		buffer = ReadBuffer(index, KNN_META_BLOCK);
+	GenericXLogState *state;
+	KnnMetaPage *meta;
+	bool		raised = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	state = GenericXLogStart(index);
+	meta = check_meta(index, GenericXLogRegisterBuffer(state, buffer, 0));
+	if (meta->entry == KNN_INVALID_ID || level > meta->entry_level)
+	{
+		meta->entry = node;
+		meta->entry_level = level;
+		GenericXLogFinish(state);
+		raised = true;
+	}
+	else
+		GenericXLogAbort(state);
+	UnlockReleaseBuffer(buffer);
+	return raised;
+}

@@ -1,0 +1,369 @@
+/*
+ * store.h
+ *		Columns of fixed-width items kept in the pages of an index.
+ *
+ * LAYOUT.  Block 0 is the metapage.  Items live in three groups, each with an id
+ * space of its own that only grows:
+ *
+ *	node	columns tid, links, code, vector
+ *	upper	column upper
+ *	chain	column chain
+ *	centre	column centre (at most one item)
+ *
+ * A group grows by extents: runs of consecutive ids that own a run of blocks.
+ * In an extent each column has its blocks together, in the order above, so that
+ * id -> (block, offset) is arithmetic once the extent is known.  The extents are
+ * listed in the metapage.  A build makes one extent of exactly the right size;
+ * inserts add extents of an eighth of what there is, so that there are few
+ * (some 150 for 2^32 nodes) and little is allocated ahead.  (Stripes of fixed
+ * sizes would need no list, but waste up to half in a fresh index, and could not
+ * hold groups that grow at their own pace.)
+ *
+ * Items do not cross a page's end unless keeping them whole would waste more than
+ * a tenth of the page; then they are laid end to end across pages.  Items that
+ * change (tid, links, upper, chain) are narrow and never cross.
+ *
+ * LOCKS.  Page locks are taken in this order, and held for one record only:
+ * pages of one node in ascending block number (tid before links before code
+ * before vector), then chain; the metapage is never locked together with
+ * another page.
+ *
+ * code, vector and centre are written once, before anything refers to their id,
+ * and never change: they are read under a pin without a content lock, as heap
+ * tuples are.  (GenericXLogFinish and redo copy whole page images over a page,
+ * but the bytes of items written before are the same in the new image.)
+ *
+ * PUBLISH ORDER.  allocate ids (metapage), write code, vector and upper, write
+ * tid and links, link from neighbours, make it the entry point.  A crash in
+ * between leaves an id that nothing refers to, or a node with fewer links.
+ */
+#ifndef KNN_STORE_STORE_H
+#define KNN_STORE_STORE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "storage/itemptr.h"
+
+#include "core/code.h"
+#include "store/page.h"
+
+#define KNN_META_BLOCK		0
+#define KNN_META_MAGIC		0x4B4E4E31	/* "KNN1" */
+#define KNN_META_VERSION	1
+
+typedef enum KnnGroup
+{
+	KNN_GROUP_NODE = 0,
+	KNN_GROUP_UPPER = 1,
+	KNN_GROUP_CHAIN = 2,
+	KNN_GROUP_CENTRE = 3
+} KnnGroup;
+
+#define KNN_NGROUPS 4
+
+/* An extent as the metapage lists it, in the order of creation. */
+typedef struct KnnMetaExtent
+{
+	uint32		group;			/* KnnGroup */
+	uint32		nitems;
+	BlockNumber first_block;
+} KnnMetaExtent;
+
+/* Access methods; stored on disk. */
+typedef enum KnnMethod
+{
+	KNN_METHOD_HNSW = 1
+} KnnMethod;
+
+/* Encodings of the code column; stored on disk. */
+typedef enum KnnEncoding
+{
+	KNN_ENCODING_ROTATED_8 = 1,	/* core/code.h */
+} KnnEncoding;
+
+/* What the options resolved to at creation: frozen. */
+typedef struct KnnShape
+{
+	uint8		method;			/* KnnMethod */
+	uint8		space;			/* knn_space */
+	uint8		data_type;		/* KnnDataType of the column */
+	uint8		encoding;		/* KnnEncoding */
+	uint32		dim;
+	uint32		m;
+	uint32		ef_construction;
+	uint32		ef_search;		/* default of scans */
+	uint32		unused;
+	uint64		seed;			/* of the rotation and of the levels */
+} KnnShape;
+
+typedef struct KnnMetaPage
+{
+	uint32		magic;
+	uint32		version;
+	KnnShape	shape;
+	uint32		entry;			/* node, or KNN_INVALID_ID */
+	uint32		entry_level;
+	uint32		used[KNN_NGROUPS];	/* ids given out */
+	BlockNumber nblocks;		/* blocks given to extents, this one included */
+	uint32		nextents;
+	KnnMetaExtent extents[FLEXIBLE_ARRAY_MEMBER];
+} KnnMetaPage;
+
+#define KNN_MAX_EXTENTS \
+	((KNN_PAGE_CAPACITY - offsetof(KnnMetaPage, extents)) / sizeof(KnnMetaExtent))
+
+/* ---- items ---- */
+
+/* Heap TIDs that fit into a node's tid item; more go to its chain. */
+#define KNN_INLINE_TIDS 3
+#define KNN_CHAIN_TIDS 4
+#define KNN_NO_CHAIN 0			/* chain references are id + 1 */
+
+#define KNN_TID_WRITTEN 1		/* flags: the node exists */
+
+typedef struct KnnTidItem
+{
+	ItemPointerData tids[KNN_INLINE_TIDS];
+	uint8		ntids;			/* the first ntids are set */
+	uint8		flags;
+	uint32		chain;			/* chain item + 1, or KNN_NO_CHAIN */
+} KnnTidItem;
+
+typedef struct KnnChainItem
+{
+	ItemPointerData tids[KNN_CHAIN_TIDS];
+	uint8		ntids;
+	uint8		unused[3];
+	uint32		next;			/* chain item + 1, or KNN_NO_CHAIN */
+	uint32		owner;			/* node id */
+} KnnChainItem;
+
+#define KNN_LINKS_DEAD 1		/* flags: tombstone, routes but is not returned */
+
+/*
+ * Level-0 neighbours.  Links are stored as id + 1, so that the unused ones of a
+ * fresh page are zero already and cost no WAL.
+ */
+typedef struct KnnLinksItem
+{
+	uint16		nlinks;
+	uint8		level;			/* highest level of the node */
+	uint8		flags;
+	uint32		upper;			/* its slot of level 1 in group upper; the
+								 * slot of level l follows l - 1 later */
+	uint32		links[FLEXIBLE_ARRAY_MEMBER];	/* room for 2m */
+} KnnLinksItem;
+
+typedef struct KnnUpperItem
+{
+	uint32		nlinks;
+	uint32		links[FLEXIBLE_ARRAY_MEMBER];	/* room for m */
+} KnnUpperItem;
+
+typedef struct KnnCodeItem
+{
+	knn_code_factors factors;
+	uint8		code[FLEXIBLE_ARRAY_MEMBER];
+} KnnCodeItem;
+
+/* ---- an index's store as a backend sees it ---- */
+
+typedef struct KnnColumnShape
+{
+	KnnGroup	group;
+	uint32		width;			/* bytes of an item; 0: no such column */
+	uint32		per_page;		/* items a page, or 0 when items cross pages */
+} KnnColumnShape;
+
+/* An extent with the first block of each column of its group. */
+typedef struct KnnExtent
+{
+	uint32		first;			/* id of its first item */
+	uint32		nitems;
+	BlockNumber blocks[4];		/* by column - first column of the group */
+} KnnExtent;
+
+/*
+ * Cached per backend and index (store.c).  A store that is held is not freed by
+ * invalidations or by a newer build of the index.
+ */
+typedef struct KnnStore
+{
+	Oid			relid;
+	Oid			file;			/* relfilenode it was read from */
+	MemoryContext context;
+	int			users;			/* scans and inserts that hold it */
+	bool		orphaned;		/* replaced: freed by its last user */
+
+	KnnShape	shape;
+	KnnColumnShape columns[KNN_NCOLUMNS];
+
+	/* as of the last KnnStoreRefresh */
+	uint32		entry;
+	uint32		entry_level;
+	uint32		used[KNN_NGROUPS];
+	uint32		nextents_total;
+	uint32		nextents[KNN_NGROUPS];
+	uint32		capacity[KNN_NGROUPS];	/* ids covered by the extents */
+	KnnExtent  *extents[KNN_NGROUPS];
+
+	knn_encoder encoder;		/* with rotation and centre, ready to use */
+	bool		has_centre;
+
+	/* buffer that held a block when it was last read, see buffer.c */
+	Buffer	   *hints;
+	BlockNumber nhints;
+	uint32		hint_uses;
+} KnnStore;
+
+/* ---- store.c ---- */
+
+/* Group of a column, and the group's first column. */
+extern KnnGroup KnnColumnGroup(KnnColumn column);
+
+/* Fill the columns' widths for a shape. */
+extern void KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns);
+
+/* Blocks that nitems items of a column take. */
+extern BlockNumber KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems);
+
+/* Blocks of an extent of a group. */
+extern BlockNumber KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems);
+
+/* Set up an empty metapage (contents and header). */
+extern void KnnMetaPageInit(Page page, const KnnShape *shape);
+
+/*
+ * The index's store, its metapage read afresh.  ERROR when the metapage is
+ * damaged or of a later version.
+ */
+extern KnnStore *KnnStoreOpen(Relation index);
+
+/* Read entry point, counters and new extents from the metapage. */
+extern void KnnStoreRefresh(KnnStore *store, Relation index);
+
+/*
+ * Hold a store until a memory context is reset or deleted (which an error does
+ * too).
+ */
+extern void KnnStoreHold(KnnStore *store, MemoryContext context);
+
+/*
+ * Give out count consecutive ids of a group, adding an extent when needed.  One
+ * record on the metapage.
+ */
+extern uint32 KnnStoreAllocate(KnnStore *store, Relation index, KnnGroup group, uint32 count);
+
+/*
+ * Make a node the entry point if it is on a higher level than the present one
+ * or there is none; returns false when there is another one that is as high.
+ */
+extern bool KnnStoreRaiseEntry(KnnStore *store, Relation index, uint32 node, uint32 level);
+
+/* ---- item addresses (inline, on the scan path) ---- */
+
+typedef struct KnnItemAddress
+{
+	BlockNumber block;
+	uint32		offset;			/* in the page's contents */
+} KnnItemAddress;
+
+extern const KnnExtent *KnnStoreFindExtent(KnnStore *store, Relation index,
+										   KnnGroup group, uint32 id);
+
+static inline KnnItemAddress
+KnnStoreLocate(KnnStore *store, Relation index, KnnColumn column, uint32 id)
+{
+	const KnnColumnShape *shape = &store->columns[column];
+	const KnnExtent *extent = store->extents[shape->group];
+	KnnItemAddress address;
+	uint32		local;
+	int			first_column = shape->group == KNN_GROUP_NODE ? KNN_COLUMN_TID : column;
+
+	/* nearly all ids of a built index are in its first extent */
+	if (unlikely(store->nextents[shape->group] == 0 || id >= extent->nitems))
+		extent = KnnStoreFindExtent(store, index, shape->group, id);
+	local = id - extent->first;
+	if (shape->per_page != 0)
+	{
+		address.block = extent->blocks[column - first_column] + local / shape->per_page;
+		address.offset = local % shape->per_page * shape->width;
+	}
+	else
+	{
+		uint64		byte = (uint64) local * shape->width;
+
+		address.block = extent->blocks[column - first_column] +
+			(BlockNumber) (byte / KNN_PAGE_CAPACITY);
+		address.offset = (uint32) (byte % KNN_PAGE_CAPACITY);
+	}
+	return address;
+}
+
+/* ---- buffer.c: reading ---- */
+
+/*
+ * Pin a block and check that it is a page of the column.  Not locked.
+ */
+extern Buffer KnnStorePin(KnnStore *store, Relation index, BlockNumber block, KnnColumn column);
+
+/*
+ * An item of a column that never changes (code, vector, centre): a pointer into
+ * the page, with *buffer pinned for the caller to release, or to a copy in
+ * scratch (room for the item's width) with *buffer invalid when the item
+ * crosses pages.
+ */
+extern const void *KnnStoreReadFixed(KnnStore *store, Relation index, KnnColumn column,
+									 uint32 id, void *scratch, Buffer *buffer);
+
+/* Copy of an item of a column that changes, taken under a share lock. */
+extern void KnnStoreCopy(KnnStore *store, Relation index, KnnColumn column,
+						 uint32 id, void *out);
+
+/* ---- write.c: changing ---- */
+
+/* One item to be written as a whole. */
+typedef struct KnnItemWrite
+{
+	KnnColumn	column;
+	uint32		id;
+	const void *data;
+} KnnItemWrite;
+
+/*
+ * Write whole items of freshly allocated ids, in the order given, in records of
+ * at most four pages.  Extends the relation as needed.
+ */
+extern void KnnStoreWrite(KnnStore *store, Relation index,
+						  const KnnItemWrite *writes, int nwrites);
+
+/*
+ * Lock the page of an item for change (exclusive); *item is its offset in the
+ * contents.  The item does not cross pages.
+ */
+extern Buffer KnnStoreLockItem(KnnStore *store, Relation index, KnnColumn column,
+							   uint32 id, uint32 *offset);
+
+/* ---- build.c: bulk writing ---- */
+
+typedef struct KnnColumnWriter
+{
+	Relation	index;
+	const KnnColumnShape *shape;
+	KnnColumn	column;
+	Buffer		buffer;			/* page being filled, locked; or invalid */
+	uint32		used;			/* bytes of its contents */
+	uint32		items;			/* items in it */
+} KnnColumnWriter;
+
+/*
+ * Append the items of one column of a new extent at the end of the relation;
+ * nothing is logged (the build logs all pages at its end).
+ */
+extern void KnnColumnWriterBegin(KnnColumnWriter *writer, Relation index,
+								 const KnnColumnShape *shape, KnnColumn column);
+extern void KnnColumnWriterAppend(KnnColumnWriter *writer, const void *item);
+extern void KnnColumnWriterEnd(KnnColumnWriter *writer);
+
+#endif
