@@ -37,6 +37,14 @@
 /* Width of the search for an equal vector when there is likely to be one. */
 #define EQUAL_SEARCH_WIDTH 16
 
+/*
+ * Of the up to m neighbours that a new node links to, those that link back
+ * whatever it costs.  Each may be in a page of its own, which after a checkpoint
+ * is logged as a whole; the farthest, which add the least, link back only when
+ * their page is changed anyway.
+ */
+#define LINKS_BACK(m) (((m) * 5 + 4) / 8)
+
 /* What one insert knows of the nodes it may link to: their codes. */
 typedef struct HnswInsert
 {
@@ -528,6 +536,17 @@ compare_edits(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static bool
+page_is_edited(LinkEdit *const *edits, int nedits, const LinkEdit *edit)
+{
+	for (int i = 0; i < nedits; i++)
+	{
+		if (edits[i]->level == 0 && edits[i]->address.block == edit->address.block)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Link from the chosen neighbours back to the new node.  Neighbours tend to lie
  * in few pages, so changes are sorted by page and made in records of up to four
@@ -555,7 +574,10 @@ link_back(HnswInsert *insert, const LevelLinks *chosen, uint32 nchosen, uint32 n
 			edit->from = chosen[l].links[i].id;
 			edit->level = l;
 			edit->distance = chosen[l].links[i].distance;
-			todo[ntodo++] = edit;
+			if (l == 0)
+				edit->address = KnnStoreLocate(insert->store, index, KNN_COLUMN_LINKS, edit->from);
+			if (l > 0 || i < LINKS_BACK(insert->store->shape.m) || page_is_edited(todo, ntodo, edit))
+				todo[ntodo++] = edit;
 		}
 	}
 
