@@ -43,4 +43,16 @@
 	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, (block), (buffer))
 #endif
 
+/* Count a search in pg_stat indexes and, from 18 on, in EXPLAIN ANALYZE. */
+#if PG_VERSION_NUM >= 180000
+#define KnnCountIndexScan(scan) \
+	do { \
+		pgstat_count_index_scan((scan)->indexRelation); \
+		if ((scan)->instrument) \
+			(scan)->instrument->nsearches++; \
+	} while (0)
+#else
+#define KnnCountIndexScan(scan) pgstat_count_index_scan((scan)->indexRelation)
+#endif
+
 #endif

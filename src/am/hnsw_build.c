@@ -267,6 +267,12 @@ fitting(HnswBuild *build)
 }
 
 static void
+check_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
 build_graph(HnswBuild *build)
 {
 	knn_graph  *graph = &build->graph;
@@ -280,6 +286,7 @@ build_graph(HnswBuild *build)
 	graph->ef_construction = build->shape.ef_construction;
 	graph->seed = build->shape.seed;
 	graph->allocator = KnnContextAllocator(build->context);
+	graph->check = check_interrupts;
 	make_centre(build, &graph->encoder);
 
 	build->in_memory = fitting(build);

@@ -25,6 +25,7 @@
 
 #include "access/relscan.h"
 #include "am/options.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
@@ -346,7 +347,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	KnnPageReaderSetQuery(&so->reader, so->query);
 	so->last_distance = -get_float4_infinity();
 
-	pgstat_count_index_scan(index);
+	KnnCountIndexScan(scan);
 	start_search(scan, so);
 	so->started = true;
 	MemoryContextSwitchTo(old);
