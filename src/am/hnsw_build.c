@@ -110,6 +110,8 @@ resolve_shape(Relation index, KnnShape *shape)
 	shape->method = KNN_METHOD_HNSW;
 	shape->space = KnnIndexSpace(index);
 	shape->encoding = KNN_ENCODING_ROTATED_8;
+	shape->vectors = KNN_VECTORS_FLOAT;
+	shape->compression = 1;
 	shape->m = options.m;
 	shape->ef_construction = options.ef_construction;
 	shape->ef_search = options.ef_search;
