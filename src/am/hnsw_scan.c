@@ -136,12 +136,14 @@ queue_beam(HnswScan *so)
 	for (uint32 i = 0; i < so->search.nbeam; i++)
 	{
 		knn_candidate *c = &so->search.beam[i];
+		float		least = c->distance - c->error;
 
 		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
+		/* an estimate that overflowed tells nothing of the exact distance */
 		queue_push(so, (QueueItem) {
-			.key = isnan(c->distance) ? get_float4_infinity() : c->distance - c->error,
+			.key = isnan(least) ? -get_float4_infinity() : least,
 			.exact = false,
 			.node = c->id
 		});
