@@ -31,6 +31,13 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+/*
+ * Share of a distance that its computation in float may be off by.  Bounds that
+ * are certain (L1, L-infinity) are so up to rounding only, and a row whose
+ * distance turns out to be less than its bound may come too late.
+ */
+#define ROUNDING 1e-6f
+
 /* A node waiting to be returned. */
 typedef struct QueueItem
 {
@@ -136,7 +143,7 @@ queue_beam(HnswScan *so)
 	for (uint32 i = 0; i < so->search.nbeam; i++)
 	{
 		knn_candidate *c = &so->search.beam[i];
-		float		least = c->distance - c->error;
+		float		least = c->distance - c->error - fabsf(c->distance) * ROUNDING;
 
 		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
 			continue;
