@@ -4,6 +4,7 @@
 #   make install             install the library, control file and SQL
 #   make installcheck        pg_regress and TAP against an installed server
 #   make unit                unit tests of src/core, no server needed
+#   make fuzz                parsers against random input, no server needed
 #
 # PG_CONFIG chooses the server the extension is built for.
 
@@ -47,4 +48,8 @@ EXTRA_CLEAN += $(OBJS:.o=.d)
 unit:
 	$(MAKE) -C test/unit check
 
-.PHONY: unit
+# The parsers of outside bytes, on a fixed random sequence with sanitizers.
+fuzz:
+	$(MAKE) -C test/fuzz check
+
+.PHONY: unit fuzz

@@ -420,6 +420,15 @@ write_chains(HnswBuild *build, const DuplicateLists *lists)
 	KnnColumnWriterEnd(&writer);
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
 static void
 write_links(HnswBuild *build)
 {
@@ -442,6 +451,8 @@ write_links(HnswBuild *build)
 		upper += item->level;
 		for (uint32 i = 0; i < row[0]; i++)
 			item->links[i] = build->new_of_old[row[1 + i]] + 1;
+		/* ascending, so that a scan finds them sorted by page already */
+		pg_qsort(item->links, row[0], sizeof(uint32), compare_ids);
 		KnnColumnWriterAppend(&writer, item);
 	}
 	KnnColumnWriterEnd(&writer);

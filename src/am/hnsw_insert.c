@@ -7,7 +7,7 @@
  *	1	allocate a node id and its upper slots		(metapage)
  *	2	write code, vector and upper links			(unpublished: nothing refers
  *	3	write tid and own links						 to the node yet)
- *	4	link from each neighbour, one page at a time
+ *	4	link from the neighbours, up to four pages at a time
  *	5	make it the entry point if it is on a new level	(metapage)
  *
  * Each step is one or a few WAL records that leave a consistent index.  A crash
@@ -16,7 +16,7 @@
  *
  * CONCURRENCY.  Inserts, scans and VACUUM run at once.  Two inserts may not see
  * each other and so not link to each other; both are linked from older nodes.  A
- * neighbour's full list is pruned outside the lock, and replaced only if it is
+ * neighbour's full list is pruned without a lock, and replaced only if it is
  * still as it was read; otherwise the step is done again.
  *
  * EQUAL VECTORS.  When the search meets an equal vector, the row joins that
@@ -318,182 +318,295 @@ choose_links(HnswInsert *insert, uint32 level, LevelLinks *chosen)
 /* ---- linking back ---- */
 
 /*
- * Put the links of a list of at most room, read as "old", together with a new
- * one in order of distance from node "from", and choose which to keep.  Returns
- * the number kept in out (room for room + 1).
+ * A change to the list of links of one neighbour: the new node is appended when
+ * there is room, else the list is replaced by a pruned one.
  */
-static uint32
-prune_links(HnswInsert *insert, uint32 from, const uint32 *old, uint32 nold,
-			uint32 new_node, float new_distance, uint32 room, knn_candidate *out)
+typedef struct LinkEdit
 {
-	knn_candidate self = {0, 0, from, 0};
+	uint32		from;			/* the neighbour */
+	uint32		level;
+	float		distance;		/* from it to the new node */
+	KnnColumn	column;			/* where its list is: links or upper */
+	uint32		item;
+	KnnItemAddress address;
+	uint32		nold;			/* the full list that was pruned, 0: none was */
+	uint32	   *old;
+	uint32		nkept;
+	knn_candidate *kept;		/* what pruning left of it and the new node */
+} LinkEdit;
+
+/*
+ * Put the links of a full list, as stored, together with the new node in order of
+ * distance from the list's owner, and choose which to keep.
+ */
+static void
+prune_links(HnswInsert *insert, LinkEdit *edit, uint32 new_node, uint32 room)
+{
+	knn_candidate self = {0, 0, edit->from, 0};
+	knn_candidate *out = edit->kept;
 	uint32		n = 0;
 
 	insert->ncodes = 0;
 	fetch_code(insert, &self);
-	for (uint32 i = 0; i < nold; i++)
+	for (uint32 i = 0; i < edit->nold; i++)
 	{
-		out[n] = (knn_candidate) {0, 0, old[i] - 1, 0};
+		out[n] = (knn_candidate) {0, 0, edit->old[i] - 1, 0};
 		fetch_code(insert, &out[n]);
 		n++;
 	}
 	/* the new node's own code is at hand */
 	memcpy(insert->codes + insert->code_width * insert->ncodes, insert->code, insert->code_width);
-	out[n] = (knn_candidate) {new_distance, 0, new_node, insert->ncodes++};
+	out[n] = (knn_candidate) {edit->distance, 0, new_node, insert->ncodes++};
 	n++;
 
 	query_from_code(insert, fetched_code(insert, self.flags));
-	for (uint32 i = 0; i < nold; i++)
+	for (uint32 i = 0; i < edit->nold; i++)
 	{
 		const KnnCodeItem *item = fetched_code(insert, out[i].flags);
 
 		out[i].distance = knn_query_score(&insert->pair_query, &item->factors, item->code);
 	}
 	knn_sort_few(out, n);
-	return knn_choose_neighbours(out, n, room, room / 2, insert_covered, insert, insert->spare);
+	edit->nkept = knn_choose_neighbours(out, n, room, room / 2, insert_covered, insert,
+										insert->spare);
 }
 
-/*
- * A list of links in a locked page: where it is, however it is stored.
- */
-typedef struct LinkList
-{
-	Buffer		buffer;
-	uint32		offset;
-	KnnColumn	column;
-} LinkList;
-
-static uint32
-links_count(const LinkList *list, Page page)
-{
-	char	   *item = KnnPageContents(page) + list->offset;
-
-	return list->column == KNN_COLUMN_LINKS ?
-		((KnnLinksItem *) item)->nlinks : ((KnnUpperItem *) item)->nlinks;
-}
-
+/* The links of a list, and their number, wherever it is kept. */
 static uint32 *
-links_array(const LinkList *list, Page page)
+links_of(const LinkEdit *edit, Page page, uint32 *nlinks)
 {
-	char	   *item = KnnPageContents(page) + list->offset;
+	char	   *item = KnnPageContents(page) + edit->address.offset;
 
-	return list->column == KNN_COLUMN_LINKS ?
-		((KnnLinksItem *) item)->links : ((KnnUpperItem *) item)->links;
+	if (edit->column == KNN_COLUMN_LINKS)
+	{
+		*nlinks = ((KnnLinksItem *) item)->nlinks;
+		return ((KnnLinksItem *) item)->links;
+	}
+	*nlinks = ((KnnUpperItem *) item)->nlinks;
+	return ((KnnUpperItem *) item)->links;
 }
 
 static void
-links_set_count(const LinkList *list, Page page, uint32 n)
+set_nlinks(const LinkEdit *edit, Page page, uint32 nlinks)
 {
-	char	   *item = KnnPageContents(page) + list->offset;
+	char	   *item = KnnPageContents(page) + edit->address.offset;
 
-	if (list->column == KNN_COLUMN_LINKS)
-		((KnnLinksItem *) item)->nlinks = (uint16) n;
+	if (edit->column == KNN_COLUMN_LINKS)
+		((KnnLinksItem *) item)->nlinks = (uint16) nlinks;
 	else
-		((KnnUpperItem *) item)->nlinks = n;
+		((KnnUpperItem *) item)->nlinks = nlinks;
+}
+
+static inline uint32
+links_room(HnswInsert *insert, uint32 level)
+{
+	return level == 0 ? 2 * insert->store->shape.m : insert->store->shape.m;
 }
 
 /*
- * Link from a node to the new one.
+ * Replace a list by what is kept of it, moving as few links as possible: less
+ * moved is less logged.  Links beyond the new length stay as they are.
  */
 static void
-link_back(HnswInsert *insert, uint32 from, uint32 level, uint32 new_node, float distance)
+replace_links(uint32 *links, LinkEdit *edit)
+{
+	uint32		next = 0;
+
+	/* mark those that are in one of the first nkept places already */
+	for (uint32 k = 0; k < edit->nkept; k++)
+	{
+		edit->kept[k].flags = 0;
+		for (uint32 i = 0; i < edit->nkept; i++)
+			edit->kept[k].flags |= edit->kept[k].id + 1 == links[i];
+	}
+	/* the others take the places of links that are not kept */
+	for (uint32 i = 0; i < edit->nkept; i++)
+	{
+		bool		stays = false;
+
+		for (uint32 k = 0; k < edit->nkept && !stays; k++)
+			stays = edit->kept[k].id + 1 == links[i];
+		if (stays)
+			continue;
+		while (edit->kept[next].flags)
+			next++;
+		links[i] = edit->kept[next++].id + 1;
+	}
+}
+
+/*
+ * Look at a neighbour's list; prune when it is full.  Without locks beyond the
+ * copy.  False when nothing is to be done: the new node would be pruned away.
+ */
+static bool
+prepare_edit(HnswInsert *insert, LinkEdit *edit, uint32 new_node)
 {
 	KnnStore   *store = insert->store;
 	Relation	index = insert->index;
-	uint32		room = level == 0 ? 2 * store->shape.m : store->shape.m;
-	LinkList	list;
-	uint32		item_id = from;
-	uint32	   *old = palloc(sizeof(uint32) * room);
-	uint32		nold = 0;
-	bool		pruned = false;
-	knn_candidate *kept = palloc(sizeof(knn_candidate) * (room + 1));
-	uint32		nkept = 0;
+	uint32		room = links_room(insert, edit->level);
+	const uint32 *links;
+	uint32		nlinks;
 
-	list.column = KNN_COLUMN_LINKS;
-	if (level > 0)
+	KnnStoreCopy(store, index, KNN_COLUMN_LINKS, edit->from, insert->reader.links);
+	edit->column = KNN_COLUMN_LINKS;
+	edit->item = edit->from;
+	nlinks = insert->reader.links->nlinks;
+	links = insert->reader.links->links;
+	if (edit->level > 0)
 	{
-		KnnStoreCopy(store, index, KNN_COLUMN_LINKS, from, insert->reader.links);
-		if (insert->reader.links->level < level)
-			KnnReportDamage(index, KnnStoreLocate(store, index, KNN_COLUMN_LINKS, from).block,
+		if (insert->reader.links->level < edit->level)
+			KnnReportDamage(index, KnnStoreLocate(store, index, KNN_COLUMN_LINKS, edit->from).block,
 							psprintf("Node %u is linked at level %u but ends at level %u.",
-									 from, level, insert->reader.links->level));
-		item_id = insert->reader.links->upper + level - 1;
-		list.column = KNN_COLUMN_UPPER;
+									 edit->from, edit->level, insert->reader.links->level));
+		edit->column = KNN_COLUMN_UPPER;
+		edit->item = insert->reader.links->upper + edit->level - 1;
+		KnnStoreCopy(store, index, KNN_COLUMN_UPPER, edit->item, insert->reader.upper);
+		nlinks = insert->reader.upper->nlinks;
+		links = insert->reader.upper->links;
 	}
+	edit->address = KnnStoreLocate(store, index, edit->column, edit->item);
+	edit->nold = 0;
+	if (nlinks < room)
+		return true;
 
-	for (;;)
+	if (nlinks > room)
+		KnnReportDamage(index, edit->address.block,
+						psprintf("Node %u has impossible links.", edit->from));
+	for (uint32 i = 0; i < nlinks; i++)
 	{
-		GenericXLogState *state;
-		Page		page;
-		uint32		n;
-		bool		unchanged;
-
-		CHECK_FOR_INTERRUPTS();
-		list.buffer = KnnStoreLockItem(store, index, list.column, item_id, &list.offset);
-		page = BufferGetPage(list.buffer);
-		n = links_count(&list, page);
-		if (n > room)
-		{
-			BlockNumber block = BufferGetBlockNumber(list.buffer);
-
-			UnlockReleaseBuffer(list.buffer);
-			KnnReportDamage(index, block, psprintf("Node %u has impossible links.", from));
-		}
-		if (n < room)
-		{
-			state = GenericXLogStart(index);
-			page = GenericXLogRegisterBuffer(state, list.buffer, 0);
-			links_array(&list, page)[n] = new_node + 1;
-			links_set_count(&list, page, n + 1);
-			GenericXLogFinish(state);
-			UnlockReleaseBuffer(list.buffer);
-			break;
-		}
-
-		unchanged = pruned && n == nold &&
-			memcmp(old, links_array(&list, page), sizeof(uint32) * n) == 0;
-		if (unchanged)
-		{
-			bool		present = false;
-
-			for (uint32 i = 0; i < nkept; i++)
-				present |= kept[i].id == new_node;
-			/* unless the new node falls out, in which case nothing is gained */
-			if (present)
-			{
-				uint32	   *links;
-
-				state = GenericXLogStart(index);
-				page = GenericXLogRegisterBuffer(state, list.buffer, 0);
-				links = links_array(&list, page);
-				for (uint32 i = 0; i < room; i++)
-					links[i] = i < nkept ? kept[i].id + 1 : 0;
-				links_set_count(&list, page, nkept);
-				GenericXLogFinish(state);
-			}
-			UnlockReleaseBuffer(list.buffer);
-			break;
-		}
-
-		/* full, or not what was pruned: take a copy and prune without the lock */
-		memcpy(old, links_array(&list, page), sizeof(uint32) * n);
-		nold = n;
-		UnlockReleaseBuffer(list.buffer);
-		for (uint32 i = 0; i < nold; i++)
-		{
-			if (old[i] == 0 || old[i] - 1 >= store->capacity[KNN_GROUP_NODE])
-			{
-				KnnStoreRefresh(store, index);
-				if (old[i] == 0 || old[i] - 1 >= store->capacity[KNN_GROUP_NODE])
-					KnnReportDamage(index, KnnStoreLocate(store, index, list.column, item_id).block,
-									psprintf("Node %u has impossible links.", from));
-			}
-		}
-		nkept = prune_links(insert, from, old, nold, new_node, distance, room, kept);
-		pruned = true;
+		/* locating a node that does not exist raises the error */
+		if (links[i] == 0)
+			KnnReportDamage(index, edit->address.block,
+							psprintf("Node %u has impossible links.", edit->from));
 	}
-	pfree(old);
-	pfree(kept);
+	if (edit->old == NULL)
+	{
+		edit->old = palloc(sizeof(uint32) * room);
+		edit->kept = palloc(sizeof(knn_candidate) * (room + 1));
+	}
+	memcpy(edit->old, links, sizeof(uint32) * nlinks);
+	edit->nold = nlinks;
+	prune_links(insert, edit, new_node, room);
+	for (uint32 i = 0; i < edit->nkept; i++)
+	{
+		if (edit->kept[i].id == new_node)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Make a change in its locked page; false when the list is not any more what the
+ * change was prepared for.
+ */
+static bool
+apply_edit(HnswInsert *insert, LinkEdit *edit, Page page, uint32 new_node)
+{
+	uint32		nlinks;
+	uint32	   *links = links_of(edit, page, &nlinks);
+
+	if (nlinks < links_room(insert, edit->level))
+	{
+		links[nlinks] = new_node + 1;
+		set_nlinks(edit, page, nlinks + 1);
+		return true;
+	}
+	if (nlinks != edit->nold ||
+		memcmp(links, edit->old, sizeof(uint32) * nlinks) != 0)
+		return false;
+	replace_links(links, edit);
+	set_nlinks(edit, page, edit->nkept);
+	return true;
+}
+
+static int
+compare_edits(const void *a, const void *b)
+{
+	BlockNumber x = (*(LinkEdit *const *) a)->address.block;
+	BlockNumber y = (*(LinkEdit *const *) b)->address.block;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Link from the chosen neighbours back to the new node.  Neighbours tend to lie
+ * in few pages, so changes are sorted by page and made in records of up to four
+ * pages, locked in ascending order.
+ */
+static void
+link_back(HnswInsert *insert, const LevelLinks *chosen, uint32 nchosen, uint32 new_node)
+{
+	Relation	index = insert->index;
+	LinkEdit   *edits;
+	LinkEdit  **todo;
+	int			nedits = 0;
+	int			ntodo = 0;
+
+	for (uint32 l = 0; l < nchosen; l++)
+		nedits += chosen[l].n;
+	edits = palloc0(sizeof(LinkEdit) * Max(nedits, 1));
+	todo = palloc(sizeof(LinkEdit *) * Max(nedits, 1));
+	for (uint32 l = 0; l < nchosen; l++)
+	{
+		for (uint32 i = 0; i < chosen[l].n; i++)
+		{
+			LinkEdit   *edit = &edits[ntodo];
+
+			edit->from = chosen[l].links[i].id;
+			edit->level = l;
+			edit->distance = chosen[l].links[i].distance;
+			todo[ntodo++] = edit;
+		}
+	}
+
+	while (ntodo > 0)
+	{
+		int			nready = 0;
+		int			nagain = 0;
+
+		for (int i = 0; i < ntodo; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (todo[i]->from != new_node && prepare_edit(insert, todo[i], new_node))
+				todo[nready++] = todo[i];
+		}
+		qsort(todo, nready, sizeof(LinkEdit *), compare_edits);
+
+		for (int i = 0; i < nready;)
+		{
+			GenericXLogState *state = GenericXLogStart(index);
+			Buffer		buffers[MAX_GENERIC_XLOG_PAGES];
+			int			nbuffers = 0;
+			Page		page = NULL;
+			bool		changed = false;
+
+			for (; i < nready; i++)
+			{
+				BlockNumber block = todo[i]->address.block;
+
+				if (nbuffers == 0 || BufferGetBlockNumber(buffers[nbuffers - 1]) != block)
+				{
+					if (nbuffers == MAX_GENERIC_XLOG_PAGES)
+						break;
+					buffers[nbuffers] = KnnStorePin(insert->store, index, block, todo[i]->column);
+					LockBuffer(buffers[nbuffers], BUFFER_LOCK_EXCLUSIVE);
+					page = GenericXLogRegisterBuffer(state, buffers[nbuffers], 0);
+					nbuffers++;
+				}
+				if (apply_edit(insert, todo[i], page, new_node))
+					changed = true;
+				else
+					todo[nagain++] = todo[i];
+			}
+			if (changed)
+				GenericXLogFinish(state);
+			else
+				GenericXLogAbort(state);
+			while (nbuffers > 0)
+				UnlockReleaseBuffer(buffers[--nbuffers]);
+		}
+		ntodo = nagain;
+	}
 }
 
 /* ---- the new node ---- */
@@ -660,14 +773,7 @@ KnnHnswInsertVector(Relation index, KnnStore *store, const float *v,
 	/* one that was written as the first node is written again, with links */
 	write_node(&insert, node, level, upper, chosen, nchosen, tid);
 
-	for (uint32 l = 0; l < nchosen; l++)
-	{
-		for (uint32 i = 0; i < chosen[l].n; i++)
-		{
-			if (chosen[l].links[i].id != node)
-				link_back(&insert, chosen[l].links[i].id, l, node, chosen[l].links[i].distance);
-		}
-	}
+	link_back(&insert, chosen, nchosen, node);
 	if (level > store->entry_level)
 		KnnStoreRaiseEntry(store, index, node, level);
 }

@@ -10,15 +10,11 @@
 #include "utils/memutils.h"
 
 /*
- * Codes are scored a few at a time: their pages are pinned and their first cache
- * lines requested before the first is computed, so that the misses overlap.
- * More pins at once would overflow the backend's small array of private
- * reference counts (8 entries, some of which the executor uses).
+ * Pages pinned at once while codes are scored.  More would overflow the backend's
+ * small array of private reference counts (8 entries, some of which the executor
+ * uses).
  */
 #define PINS 4
-
-/* Cache lines of a code requested ahead; the hardware continues from there. */
-#define LINES_AHEAD 4
 
 /* ---- memory ---- */
 
@@ -109,14 +105,21 @@ page_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 						reader->upper->nlinks, m, reader->upper->links, out);
 }
 
-/* ---- codes ---- */
-
-static inline void
-request(const void *item, uint32 width)
+/*
+ * Called with the node that will probably be expanded next: its links are
+ * requested while the codes at hand are scored.
+ */
+static void
+page_prefetch(void *state, uint32_t id)
 {
-	for (uint32 at = 0; at < width && at < LINES_AHEAD * 64; at += 64)
-		__builtin_prefetch((const char *) item + at);
+	KnnPageReader *reader = state;
+
+	KnnStorePrefetch(reader->store,
+					 KnnStoreLocate(reader->store, reader->index, KNN_COLUMN_LINKS, id),
+					 reader->store->columns[KNN_COLUMN_LINKS].width);
 }
+
+/* ---- codes ---- */
 
 static inline void
 score_item(KnnPageReader *reader, const KnnCodeItem *item, float *distance, float *error)
@@ -159,11 +162,16 @@ page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 		return;
 	}
 
-	/* in order of block, so that a page is pinned once for all its codes */
+	/*
+	 * Request all codes, so that their cache misses overlap, and sort them by
+	 * block, so that a page is pinned once for all its codes.
+	 */
 	for (uint32 i = 0; i < n; i++)
 	{
 		KnnItemAddress address = KnnStoreLocate(store, reader->index, KNN_COLUMN_CODE, ids[i]);
 		uint32		j = i;
+
+		KnnStorePrefetch(store, address, width);
 
 		for (; j > 0 && addresses[j - 1].block > address.block; j--)
 		{
@@ -195,7 +203,6 @@ page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 				npins++;
 			}
 			items[end] = (const KnnCodeItem *) (contents + addresses[end].offset);
-			request(items[end], width);
 			end++;
 		}
 		for (uint32 i = done; i < end; i++)
@@ -222,7 +229,7 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_se
 	memset(search, 0, sizeof(*search));
 	search->allocator = KnnContextAllocator(CurrentMemoryContext);
 	search->reader = (knn_reader) {
-		reader, page_neighbours, page_score, NULL
+		reader, page_neighbours, page_score, page_prefetch
 	};
 	search->max_degree = 2 * store->shape.m;
 	search->resumable = true;

@@ -310,7 +310,8 @@ knn_graph_add(knn_graph *graph, const float *v)
 		if (knn_search_level(&graph->search, &entry, 1, l, graph->ef_construction) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
 		entry = graph->search.beam[0].id;
-		n = knn_choose_neighbours(graph->search.beam, graph->search.nbeam, m, m / 2,
+		n = knn_choose_neighbours(graph->search.beam, graph->search.nbeam,
+								  l == 0 ? 2 * m : m, m / 2,
 								  graph_covered, graph, graph->spare);
 		row[0] = n;
 		for (uint32_t i = 0; i < n; i++)

@@ -16,8 +16,8 @@
 typedef struct knn_graph
 {
 	/* shape */
-	uint32_t	m;				/* neighbours chosen for a new node; at level 0
-								 * a node has room for twice as many */
+	uint32_t	m;				/* most neighbours of a node above level 0; at
+								 * level 0 it has room for twice as many */
 	uint32_t	ef_construction;
 	uint64_t	seed;			/* of the levels */
 	knn_encoder encoder;

@@ -6,7 +6,11 @@
 
 #include <string.h>
 
-#define VISITED_START 2048		/* slots, a power of two */
+#define VISITED_START 1024		/* slots, a power of two */
+
+/* Room made ahead for the ids that a search will visit, per node of its width. */
+#define VISITED_PER_WIDTH 16
+#define VISITED_AHEAD 65536
 
 static void *
 search_alloc(knn_search *s, size_t size)
@@ -70,18 +74,18 @@ visited_slot(const knn_search *s, uint32_t id)
 }
 
 static int
-visited_grow(knn_search *s)
+visited_grow(knn_search *s, uint32_t size)
 {
 	uint32_t	old_size = s->visited_mask + 1;
 	uint32_t   *old = s->visited;
-	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) old_size * 4);
+	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) size);
 
 	if (!grown)
 		return KNN_ERROR_NO_MEMORY;
-	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) old_size * 4);
+	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) size);
 	s->visited = grown;
-	s->visited_mask = old_size * 4 - 1;
-	for (uint32_t i = 0; i < old_size; i++)
+	s->visited_mask = size - 1;
+	for (uint32_t i = 0; s->nvisited > 0 && i < old_size; i++)
 	{
 		uint32_t	id = old[i];
 
@@ -102,14 +106,18 @@ visited_grow(knn_search *s)
 static int
 visited_reserve(knn_search *s, uint32_t n)
 {
-	if (s->tags)
+	uint64_t	size = (uint64_t) s->visited_mask + 1;
+
+	if (s->tags || (uint64_t) (s->nvisited + n) * 2 <= size)
 		return KNN_OK;
-	while ((uint64_t) (s->nvisited + n) * 2 > s->visited_mask)
-	{
-		if (visited_grow(s) != KNN_OK)
-			return KNN_ERROR_NO_MEMORY;
-	}
-	return KNN_OK;
+	while ((uint64_t) (s->nvisited + n) * 2 > size)
+		size *= 2;
+	/* twice more, so that growth is rare */
+	if (s->nvisited > 0)
+		size *= 2;
+	if (size > UINT32_MAX)
+		return KNN_ERROR_NO_MEMORY;
+	return visited_grow(s, (uint32_t) size);
 }
 
 static void
@@ -416,6 +424,9 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 	if (reserve_candidates(s, &s->beam, 0, &s->beam_room, width) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	visited_reset(s);
+	if (visited_reserve(s, width < VISITED_AHEAD / VISITED_PER_WIDTH ?
+						width * VISITED_PER_WIDTH : VISITED_AHEAD) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	for (uint32_t start = 0; start < nentries;)
 	{
 		uint32_t	n = 0;

@@ -43,6 +43,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "storage/buf_internals.h"
 #include "storage/itemptr.h"
 
 #include "core/code.h"
@@ -307,6 +308,26 @@ KnnStoreLocate(KnnStore *store, Relation index, KnnColumn column, uint32 id)
  * Pin a block and check that it is a page of the column.  Not locked.
  */
 extern Buffer KnnStorePin(KnnStore *store, Relation index, BlockNumber block, KnnColumn column);
+
+/*
+ * Request the cache lines of an item and of its buffer's descriptor, when there
+ * is a hint where they are.  Nothing is pinned and nothing read: a wrong hint
+ * costs a useless prefetch.
+ */
+static inline void
+KnnStorePrefetch(const KnnStore *store, KnnItemAddress address, uint32 width)
+{
+	Buffer		hint = address.block < store->nhints ? store->hints[address.block] : InvalidBuffer;
+	const char *item;
+
+	if (hint <= 0)
+		return;					/* unknown, or a local buffer */
+	__builtin_prefetch(GetBufferDescriptor(hint - 1), 1);
+	item = (const char *) BufferBlocks + (Size) (hint - 1) * BLCKSZ +
+		MAXALIGN(SizeOfPageHeaderData) + address.offset;
+	for (uint32 at = 0; at < width; at += 64)
+		__builtin_prefetch(item + at);
+}
 
 /*
  * An item of a column that never changes (code, vector, centre): a pointer into

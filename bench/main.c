@@ -1,0 +1,461 @@
+/*
+ * main.c
+ *		Options, and the order of the tests.
+ */
+#define _GNU_SOURCE
+#include "churn.h"
+#include "dataset.h"
+#include "fail.h"
+#include "load.h"
+#include "progress.h"
+#include "report.h"
+#include "results.h"
+#include "svg.h"
+#include "sweep.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_DATA 16
+#define SETTLE_QUERIES 50
+
+static const char usage[] =
+"knn-bench measures and compares vector indexes of PostgreSQL.\n"
+"\n"
+"  knn-bench --data PATH[:METRIC] ... [options]\n"
+"\n"
+"Data (repeat --data for more sets):\n"
+"  --data PATH[:METRIC]  file prefix (PATH.base.u8, PATH.query.u8, PATH.gt.i32 and\n"
+"                        the like) or an .hdf5 file; METRIC is l2, cosine or ip\n"
+"  --base F --query F --truth F   files with other names (one --data only)\n"
+"  --dim N               elements of a row in files that do not tell\n"
+"  --max-rows N, --max-queries N  use the first N only\n"
+"Systems:\n"
+"  --systems FILE        their description (default: systems.ini)\n"
+"  --only A,B            these of the file, in this order\n"
+"  --sweep V,V,...       values of every system's sweep setting\n"
+"  --set NAME=VALUE      a setting for every connection; may be repeated\n"
+"  --conninfo STRING     how to connect (default: libpq's environment)\n"
+"What to measure:\n"
+"  --tests LIST          of sweep, churn (default: sweep,churn); builds always run\n"
+"  --k N                 neighbours per query (default 10)\n"
+"  --reps N              repetitions of the sweep (default 3)\n"
+"  --build-reps N        repetitions of the build (default 1)\n"
+"  --connections N       clients of the sweep (default 1)\n"
+"  --insert-rows N       single-row inserts per variant (default 2000)\n"
+"  --equal-rows N        equal rows added at the end (default 10000)\n"
+"  --delete FRACTION     share deleted before the timed VACUUM (default 0.1)\n"
+"  --churn-at VALUE      sweep value of the churn's recall (default: the middle one)\n"
+"  --reuse               keep a table and index found complete (implies --keep)\n"
+"  --keep                leave the tables when done\n"
+"Output:\n"
+"  --csv FILE            every number measured, a row each\n"
+"  --svg PREFIX          PREFIX-DATASET.svg, recall against queries per second\n"
+"  --markdown FILE       tables for a document (- for standard output)\n"
+"  --best                tables and plot show the fastest repetition, not the median:\n"
+"                        for a machine shared with others, where noise only adds\n";
+
+typedef struct
+{
+	const char *data[MAX_DATA];
+	int			ndata;
+	dataset_request_t request;
+	const char *systems_file;
+	const char *only;
+	const char *conninfo;
+	const char *sweep;
+	const char *sets[MAX_SET];
+	int			nsets;
+	bool		do_sweep,
+				do_churn;
+	int			reps,
+				build_reps,
+				connections;
+	bool		reuse,
+				keep,
+				best;
+	const char *csv,
+			   *svg,
+			   *markdown;
+	churn_options_t churn;
+} options_t;
+
+static size_t
+count_option(const char *name, const char *text, size_t max)
+{
+	char	   *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || *text == '-' || n > max)
+		die("--%s %s: a whole number from 0 to %zu is needed", name, text, max);
+	return (size_t) n;
+}
+
+static int
+positive_option(const char *name, const char *text, size_t max)
+{
+	size_t		n = count_option(name, text, max);
+
+	if (n == 0)
+		die("--%s must be at least 1", name);
+	return (int) n;
+}
+
+static void
+parse_tests(options_t *o, const char *text)
+{
+	char	   *list = copy_string(text);
+	char	   *save = NULL;
+
+	o->do_sweep = o->do_churn = false;
+	for (char *t = strtok_r(list, ",", &save); t != NULL; t = strtok_r(NULL, ",", &save))
+	{
+		if (strcmp(t, "sweep") == 0)
+			o->do_sweep = true;
+		else if (strcmp(t, "churn") == 0)
+			o->do_churn = true;
+		else if (strcmp(t, "build") != 0)
+			die("--tests: unknown test \"%s\"; known are build, sweep and churn", t);
+	}
+	free(list);
+}
+
+static void
+parse_options(options_t *o, int argc, char **argv)
+{
+	enum
+	{
+		DATA = 256, BASE, QUERY, TRUTH, DIM, MAX_ROWS, MAX_QUERIES, SYSTEMS, ONLY, SWEEP, SET,
+		CONNINFO, TESTS, K, REPS, BUILD_REPS, CONNECTIONS, INSERT_ROWS, EQUAL_ROWS, DELETE,
+		CHURN_AT, REUSE, KEEP, CSV, SVG, MARKDOWN, BEST, HELP
+	};
+	static const struct option longs[] =
+	{
+		{"data", 1, NULL, DATA}, {"base", 1, NULL, BASE}, {"query", 1, NULL, QUERY},
+		{"truth", 1, NULL, TRUTH}, {"dim", 1, NULL, DIM}, {"max-rows", 1, NULL, MAX_ROWS},
+		{"max-queries", 1, NULL, MAX_QUERIES}, {"systems", 1, NULL, SYSTEMS},
+		{"only", 1, NULL, ONLY}, {"sweep", 1, NULL, SWEEP}, {"set", 1, NULL, SET},
+		{"conninfo", 1, NULL, CONNINFO}, {"tests", 1, NULL, TESTS}, {"k", 1, NULL, K},
+		{"reps", 1, NULL, REPS}, {"build-reps", 1, NULL, BUILD_REPS},
+		{"connections", 1, NULL, CONNECTIONS}, {"insert-rows", 1, NULL, INSERT_ROWS},
+		{"equal-rows", 1, NULL, EQUAL_ROWS}, {"delete", 1, NULL, DELETE},
+		{"churn-at", 1, NULL, CHURN_AT}, {"reuse", 0, NULL, REUSE}, {"keep", 0, NULL, KEEP},
+		{"csv", 1, NULL, CSV}, {"svg", 1, NULL, SVG}, {"markdown", 1, NULL, MARKDOWN},
+		{"best", 0, NULL, BEST}, {"help", 0, NULL, HELP}, {NULL, 0, NULL, 0}
+	};
+	const char *name;
+	int			opt,
+				which = 0;
+
+	while ((opt = getopt_long(argc, argv, "h", longs, &which)) != -1)
+	{
+		name = opt >= 256 ? longs[which].name : "";
+		switch (opt)
+		{
+			case DATA:
+				if (o->ndata == MAX_DATA)
+					die("at most %d --data", MAX_DATA);
+				o->data[o->ndata++] = optarg;
+				break;
+			case BASE:
+				o->request.base_file = optarg;
+				break;
+			case QUERY:
+				o->request.query_file = optarg;
+				break;
+			case TRUTH:
+				o->request.truth_file = optarg;
+				break;
+			case DIM:
+				o->request.dim = (uint32_t) positive_option(name, optarg, DATASET_MAX_DIM);
+				break;
+			case MAX_ROWS:
+				o->request.max_rows = count_option(name, optarg, INT32_MAX / 2);
+				break;
+			case MAX_QUERIES:
+				o->request.max_queries = count_option(name, optarg, INT32_MAX);
+				break;
+			case SYSTEMS:
+				o->systems_file = optarg;
+				break;
+			case ONLY:
+				o->only = optarg;
+				break;
+			case SWEEP:
+				o->sweep = optarg;
+				break;
+			case SET:
+				if (o->nsets == MAX_SET)
+					die("at most %d --set", MAX_SET);
+				if (strchr(optarg, '=') == NULL)
+					die("--set %s: write NAME=VALUE", optarg);
+				o->sets[o->nsets++] = optarg;
+				break;
+			case CONNINFO:
+				o->conninfo = optarg;
+				break;
+			case TESTS:
+				parse_tests(o, optarg);
+				break;
+			case K:
+				o->churn.k = (size_t) positive_option(name, optarg, 10000);
+				break;
+			case REPS:
+				o->reps = positive_option(name, optarg, 1000);
+				break;
+			case BUILD_REPS:
+				o->build_reps = positive_option(name, optarg, 1000);
+				break;
+			case CONNECTIONS:
+				o->connections = positive_option(name, optarg, 1000);
+				break;
+			case INSERT_ROWS:
+				o->churn.insert_rows = (size_t) positive_option(name, optarg, INT32_MAX / 8);
+				break;
+			case EQUAL_ROWS:
+				o->churn.equal_rows = count_option(name, optarg, INT32_MAX / 4);
+				break;
+			case DELETE:
+				o->churn.delete_fraction = atof(optarg);
+				if (!(o->churn.delete_fraction > 0 && o->churn.delete_fraction <= 0.9))
+					die("--delete %s: a fraction from 0 to 0.9 is needed", optarg);
+				break;
+			case CHURN_AT:
+				o->churn.at = optarg;
+				break;
+			case REUSE:
+				o->reuse = o->keep = true;
+				break;
+			case KEEP:
+				o->keep = true;
+				break;
+			case CSV:
+				o->csv = optarg;
+				break;
+			case SVG:
+				o->svg = optarg;
+				break;
+			case MARKDOWN:
+				o->markdown = optarg;
+				break;
+			case BEST:
+				o->best = true;
+				results_use_best();
+				break;
+			case HELP:
+			case 'h':
+				fputs(usage, stdout);
+				exit(0);
+			default:
+				die("see knn-bench --help");
+		}
+	}
+	if (optind < argc)
+		die("\"%s\" is not an option; see knn-bench --help", argv[optind]);
+	if (o->ndata == 0)
+		die("no data; give --data PATH:METRIC, see knn-bench --help");
+	if (o->ndata > 1 && (o->request.base_file || o->request.query_file || o->request.truth_file))
+		die("--base, --query and --truth go with a single --data");
+	if (o->churn.equal_rows > 0 && o->churn.equal_rows < o->churn.k)
+		die("--equal-rows must be 0 or at least --k");
+}
+
+/* "path:metric"; the metric may be missing. */
+static void
+open_data(dataset_t *set, const options_t *o, const char *text)
+{
+	dataset_request_t request = o->request;
+	char	   *path = copy_string(text);
+	char	   *colon = strrchr(path, ':');
+
+	if (colon != NULL && strchr(colon, '/') == NULL)
+	{
+		*colon = '\0';
+		request.metric = metric_from_name(colon + 1);
+		if (request.metric == METRIC_UNKNOWN)
+			die("--data %s: unknown metric \"%s\"; use l2, cosine or ip", text, colon + 1);
+	}
+	request.path = path;
+	request.min_truth_k = o->churn.k;
+	dataset_open(set, &request);
+	fprintf(stderr, "%s: %zu x %u, %zu queries, %s, exact answers %s\n", set->name,
+			set->base.rows, set->base.dim, set->query.rows, metric_name(set->metric),
+			set->truth_computed ? "computed" : "from the file");
+}
+
+static void
+build_all(const options_t *o, const system_t *systems, int n, const dataset_t *set)
+{
+	for (int rep = 0; rep < o->build_reps; rep++)
+		for (int i = 0; i < n; i++)
+		{
+			const system_t *s = &systems[i];
+			PGconn	   *conn = server_connect(s, o->conninfo);
+			char	   *table = table_name(s, set);
+			build_t		build;
+
+			if (o->reuse && server_number(conn, "SELECT count(to_regclass('%s'))", table) == 1 &&
+				server_number(conn, "SELECT count(*) FROM %s", table) == (double) set->base.rows)
+			{
+				char	   *index = index_of(conn, table);
+
+				if (index != NULL)
+				{
+					fprintf(stderr, "%s: reusing %s and %s\n", s->name, table, index);
+					free(index);
+					free(table);
+					PQfinish(conn);
+					continue;
+				}
+			}
+			if (rep == 0)
+				load_table(conn, s, set, table);
+			build = build_index(conn, s, set, table, o->churn.k);
+			result_add(set->name, s->name, "build", "", rep, "seconds", build.seconds);
+			result_add(set->name, s->name, "build", "", rep, "cpu_seconds", build.cpu_seconds);
+			result_add(set->name, s->name, "build", "", rep, "index_bytes", build.index_bytes);
+			result_add(set->name, s->name, "build", "", rep, "wal_bytes", build.wal_bytes);
+			fprintf(stderr, "%s: built in %.1f s, %.1f MB\n", s->name, build.seconds,
+					build.index_bytes / 1e6);
+			free(table);
+			PQfinish(conn);
+		}
+}
+
+static void
+sweep_all(const options_t *o, const system_t *systems, int n, const dataset_t *set)
+{
+	search_t   *searches = alloc_array((size_t) n, sizeof(*searches));
+	expected_t	expected;
+	int			longest = 0;
+
+	expected_init(&expected, set, o->churn.k, NULL, 0, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *table = table_name(&systems[i], set);
+
+		search_open(&searches[i], &systems[i], set, table, o->churn.k, o->connections, o->conninfo);
+		free(table);
+
+		/* The widest search touches the most pages. */
+		search_at(&searches[i], systems[i].sweep_values[systems[i].nsweep - 1]);
+		search_warm(&searches[i], set->query.rows);
+		if (systems[i].nsweep > longest)
+			longest = systems[i].nsweep;
+	}
+	for (int rep = 0; rep < o->reps; rep++)
+		for (int v = 0; v < longest; v++)
+			for (int i = 0; i < n; i++)
+			{
+				const char *value;
+				pass_t		p;
+
+				if (v >= systems[i].nsweep)
+					continue;
+				value = systems[i].sweep_values[v];
+				search_at(&searches[i], value);
+				search_warm(&searches[i], SETTLE_QUERIES);
+				p = search_pass(&searches[i], &expected);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "recall", p.recall);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "qps", p.qps);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "p50_us", p.p50_us);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "p95_us", p.p95_us);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "p99_us", p.p99_us);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "cpu_us", p.cpu_us);
+				result_add(set->name, systems[i].name, "sweep", value, rep, "short_answers",
+						   p.short_answers);
+				fprintf(stderr, "%-12s %s=%-5s recall %.4f  %8.1f qps  p50 %6.0f  p95 %6.0f  p99 %6.0f  cpu %6.0f us\n",
+						systems[i].name, systems[i].sweep_name, value, p.recall, p.qps,
+						p.p50_us, p.p95_us, p.p99_us, p.cpu_us);
+			}
+	for (int i = 0; i < n; i++)
+		search_close(&searches[i]);
+	expected_free(&expected);
+	free(searches);
+}
+
+int
+main(int argc, char **argv)
+{
+	options_t	o = {
+		.systems_file = "systems.ini", .conninfo = "", .do_sweep = true, .do_churn = true,
+		.reps = 3, .build_reps = 1, .connections = 1,
+		.churn = {.insert_rows = 2000, .equal_rows = 10000, .delete_fraction = 0.1, .k = 10}
+	};
+	dataset_t	sets[MAX_DATA];
+	system_t   *systems;
+	report_t	report = {0};
+	int			n;
+
+	parse_options(&o, argc, argv);
+	systems = systems_read(o.systems_file, o.only, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (o.sweep != NULL)
+			system_set_sweep(&systems[i], o.sweep);
+		for (int j = 0; j < o.nsets; j++)
+		{
+			char	   *name = copy_string(o.sets[j]);
+			char	   *value = strchr(name, '=');
+
+			*value++ = '\0';
+			system_set(&systems[i], name, value);
+			free(name);
+		}
+	}
+	o.churn.conninfo = o.conninfo;
+	if (o.csv != NULL)
+		results_csv(o.csv);
+
+	/* A mistake in the last system should not show after an hour. */
+	for (int i = 0; i < n; i++)
+	{
+		PGconn	   *conn = server_connect(&systems[i], o.conninfo);
+
+		if (systems[i].extension != NULL)
+			server_exec(conn, "CREATE EXTENSION IF NOT EXISTS %s", systems[i].extension);
+		PQfinish(conn);
+	}
+
+	report = (report_t)
+	{
+		.argc = argc, .argv = argv, .sets = sets, .systems = systems, .nsystems = n,
+			.conninfo = o.conninfo, .k = o.churn.k, .reps = o.reps, .connections = o.connections,
+			.best = o.best
+	};
+	for (int d = 0; d < o.ndata; d++)
+	{
+		open_data(&sets[d], &o, o.data[d]);
+		build_all(&o, systems, n, &sets[d]);
+		if (o.do_sweep)
+			sweep_all(&o, systems, n, &sets[d]);
+		if (o.do_churn)
+			churn_run(systems, n, &sets[d], &o.churn);
+		for (int i = 0; i < n && !o.keep; i++)
+		{
+			PGconn	   *conn = server_connect(&systems[i], o.conninfo);
+			char	   *table = table_name(&systems[i], &sets[d]);
+
+			server_exec(conn, "DROP TABLE %s", table);
+			free(table);
+			PQfinish(conn);
+		}
+		if (o.svg != NULL && o.do_sweep)
+			svg_write(o.svg, &sets[d], systems, n);
+
+		/* A file has what there is so far, should the next set fail. */
+		report.nsets = d + 1;
+		if (o.markdown != NULL && strcmp(o.markdown, "-") != 0)
+			report_write(&report, o.markdown);
+	}
+	if (o.markdown == NULL || strcmp(o.markdown, "-") == 0)
+		report_write(&report, "-");
+	for (int d = 0; d < o.ndata; d++)
+		dataset_free(&sets[d]);
+	return 0;
+}

@@ -1,0 +1,429 @@
+/*
+ * report.c
+ *		Tables of medians (or best repetitions), with the ratio to the first system.
+ */
+#include "report.h"
+#include "fail.h"
+#include "machine.h"
+#include "results.h"
+#include "server.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double recall_targets[] = {0.90, 0.95, 0.98, 0.99};
+#define NTARGETS (sizeof(recall_targets) / sizeof(recall_targets[0]))
+
+static void
+write_number(FILE *out, double v)
+{
+	double		size = fabs(v);
+
+	if (size >= 1000 || v == floor(v))
+		fprintf(out, "%.0f", v);
+	else if (size >= 100)
+		fprintf(out, "%.1f", v);
+	else if (size >= 1)
+		fprintf(out, "%.2f", v);
+	else
+		fprintf(out, "%.4f", v);
+}
+
+/*
+ * The options that change the numbers: where files lie, how to connect and
+ * where output goes are the reader's own.
+ */
+static void
+write_command(FILE *out, const report_t *r)
+{
+	static const char *const private_options[] = {"--conninfo", "--csv", "--svg", "--markdown"};
+
+	fprintf(out, "- Command: `knn-bench");
+	for (int i = 1; i < r->argc; i++)
+	{
+		const char *word = r->argv[i];
+		const char *slash = strrchr(word, '/');
+		bool		private = false;
+
+		for (size_t j = 0; j < sizeof(private_options) / sizeof(private_options[0]); j++)
+		{
+			size_t		n = strlen(private_options[j]);
+
+			if (strncmp(word, private_options[j], n) != 0)
+				continue;
+			private = true;
+			if (word[n] == '\0')
+				i++;			/* its value is the next word */
+		}
+		if (private)
+			continue;
+		if (slash != NULL)
+			word = slash + 1;
+		fprintf(out, strpbrk(word, " '\"*;<>|&()$") != NULL ? " '%s'" : " %s", word);
+	}
+	fprintf(out, "`\n");
+}
+
+static void
+write_servers(FILE *out, const report_t *r)
+{
+	static const char *const settings[] =
+	{
+		"shared_buffers", "maintenance_work_mem", "work_mem", "fsync", "full_page_writes",
+		"wal_compression", "max_wal_size", "max_parallel_maintenance_workers",
+		"shared_preload_libraries", "huge_pages",
+	};
+	char	   *before = copy_string("");
+
+	for (int i = 0; i < r->nsystems; i++)
+	{
+		const system_t *s = &r->systems[i];
+		PGconn	   *conn = server_connect(s, r->conninfo);
+		char	   *server = server_text(conn, "SHOW server_version");
+		char	   *version = NULL;
+
+		if (s->extension != NULL)
+			version = server_text(conn, "SELECT extversion FROM pg_extension WHERE extname = '%s'",
+								  s->extension);
+		fprintf(out, "- %s: ", s->name);
+		if (s->extension != NULL)
+			fprintf(out, "extension %s %s, ", s->extension, version ? version : "(unknown)");
+		fprintf(out, "`%s`, sweep of `%s`\n", s->index, s->sweep_name);
+		free(version);
+
+		/* The same server is described once. */
+		{
+			char	   *text = format_string("- PostgreSQL %s", server);
+
+			for (size_t j = 0; j < sizeof(settings) / sizeof(settings[0]); j++)
+			{
+				char	   *value = server_text(conn, "SELECT current_setting('%s', true)", settings[j]);
+				char	   *longer = format_string("%s%s%s = %s", text, j ? ", " : ": ", settings[j],
+												   value && *value ? value : "(empty)");
+
+				free(text);
+				free(value);
+				text = longer;
+			}
+			if (strcmp(text, before) != 0)
+				fprintf(out, "%s\n", text);
+			free(before);
+			before = text;
+		}
+		free(server);
+		PQfinish(conn);
+	}
+	free(before);
+}
+
+/*
+ * A sweep's metric (greater than zero) at a recall, on the line between the two measured points
+ * around it: linear in recall and in the metric's logarithm.  Returns '=' for
+ * that, '>' when the least exact point is already better (its value is given,
+ * the true one is better still), 0 when no point reaches the target.
+ */
+static char
+value_at_recall(const dataset_t *set, const system_t *s, double target, const char *metric,
+				double *value)
+{
+	double		low_recall = -1,
+				low_value = 0,
+				high_recall = 2,
+				high_value = 0;
+
+	for (int v = 0; v < s->nsweep; v++)
+	{
+		double		recall,
+					q;
+
+		if (!result_summary(set->name, s->name, "sweep", s->sweep_values[v], "recall", &recall) ||
+			!result_summary(set->name, s->name, "sweep", s->sweep_values[v], metric, &q) ||
+			!(q > 0))
+			continue;
+
+		/* Nearest on either side; of equal recall the first, which searched less. */
+		if (recall >= target && recall < high_recall)
+			high_recall = recall, high_value = q;
+		if (recall < target && recall > low_recall)
+			low_recall = recall, low_value = q;
+	}
+	if (high_recall > 1)
+		return 0;
+	if (low_recall < 0)
+	{
+		*value = high_value;
+		return '>';
+	}
+	*value = exp(log(low_value) + (log(high_value) - log(low_value)) *
+				 (target - low_recall) / (high_recall - low_recall));
+	return '=';
+}
+
+static void
+table_head(FILE *out, const report_t *r, const char *first)
+{
+	fprintf(out, "| %s |", first);
+	for (int i = 0; i < r->nsystems; i++)
+		fprintf(out, " %s |", r->systems[i].name);
+	for (int i = 1; i < r->nsystems; i++)
+		fprintf(out, " %s / %s |", r->systems[i].name, r->systems[0].name);
+	fprintf(out, "\n|---|");
+	for (int i = 0; i < 2 * r->nsystems - 1; i++)
+		fprintf(out, "---:|");
+	fprintf(out, "\n");
+}
+
+/* A row of medians; nothing when no system has any. */
+static void
+table_row(FILE *out, const report_t *r, const dataset_t *set, const char *label,
+		  const char *test, const char *at, const char *metric, double unit)
+{
+	double	   *values = alloc_array((size_t) r->nsystems, sizeof(*values));
+	bool		any = false;
+
+	for (int i = 0; i < r->nsystems; i++)
+	{
+		if (result_summary(set->name, r->systems[i].name, test, at, metric, &values[i]))
+		{
+			values[i] /= unit;
+			any = true;
+		}
+		else
+			values[i] = NAN;
+	}
+	if (any)
+	{
+		fprintf(out, "| %s |", label);
+		for (int i = 0; i < r->nsystems; i++)
+		{
+			fprintf(out, " ");
+			if (isnan(values[i]))
+				fprintf(out, "-");
+			else
+				write_number(out, values[i]);
+			fprintf(out, " |");
+		}
+		for (int i = 1; i < r->nsystems; i++)
+		{
+			if (isnan(values[i]) || isnan(values[0]) || values[0] == 0)
+				fprintf(out, " - |");
+			else
+				fprintf(out, " %.2f |", values[i] / values[0]);
+		}
+		fprintf(out, "\n");
+	}
+	free(values);
+}
+
+static bool
+has_test(const dataset_t *set, const char *test)
+{
+	size_t		n;
+	const result_row_t *rows = result_rows(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rows[i].test, test) == 0 && strcmp(rows[i].dataset, set->name) == 0)
+			return true;
+	return false;
+}
+
+/* better is the sign of a bound: the least exact point is worse than the target's. */
+static void
+write_targets(FILE *out, const report_t *r, const dataset_t *set, const char *label,
+			  const char *metric, const char *better)
+{
+	table_head(out, r, label);
+	for (size_t t = 0; t < NTARGETS; t++)
+	{
+		double	   *value = alloc_array((size_t) r->nsystems, sizeof(*value));
+		char	   *sign = alloc_array((size_t) r->nsystems, 1);
+
+		fprintf(out, "| %.2f |", recall_targets[t]);
+		for (int i = 0; i < r->nsystems; i++)
+		{
+			sign[i] = value_at_recall(set, &r->systems[i], recall_targets[t], metric, &value[i]);
+			if (sign[i] == 0)
+				fprintf(out, " not reached |");
+			else
+				fprintf(out, " %s%.0f |", sign[i] == '>' ? better : "", value[i]);
+		}
+		for (int i = 1; i < r->nsystems; i++)
+		{
+			/* A ratio of bounds would be no number. */
+			if (sign[i] == '=' && sign[0] == '=')
+				fprintf(out, " %.2f |", value[i] / value[0]);
+			else
+				fprintf(out, " - |");
+		}
+		fprintf(out, "\n");
+		free(value);
+		free(sign);
+	}
+	fprintf(out, "\n");
+}
+
+static void
+write_curves(FILE *out, const report_t *r, const dataset_t *set)
+{
+	static const char *const metrics[] = {"recall", "qps", "p50_us", "p95_us", "p99_us", "cpu_us"};
+
+	for (int i = 0; i < r->nsystems; i++)
+	{
+		const system_t *s = &r->systems[i];
+
+		fprintf(out, "| %s `%s` | recall@%zu | queries/s | p50 µs | p95 µs | p99 µs | server CPU µs |\n"
+				"|---:|---:|---:|---:|---:|---:|---:|\n", s->name, s->sweep_name, r->k);
+		for (int v = 0; v < s->nsweep; v++)
+		{
+			double		value;
+
+			fprintf(out, "| %s |", s->sweep_values[v]);
+			for (size_t m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++)
+				if (result_summary(set->name, s->name, "sweep", s->sweep_values[v], metrics[m], &value))
+					fprintf(out, m == 0 ? " %.4f |" : " %.0f |", value);
+				else
+					fprintf(out, " - |");
+			fprintf(out, "\n");
+		}
+		fprintf(out, "\n");
+	}
+}
+
+static bool
+any_above_zero(const report_t *r, const dataset_t *set, const char *at, const char *metric)
+{
+	double		value;
+
+	for (int i = 0; i < r->nsystems; i++)
+		if (result_summary(set->name, r->systems[i].name, "recall", at, metric, &value) && value > 0)
+			return true;
+	return false;
+}
+
+static void
+write_churn(FILE *out, const report_t *r, const dataset_t *set)
+{
+	/* The shares deleted are options, so their names are looked up. */
+	const char *stages[16];
+	int			nstages = 0;
+	size_t		n;
+	const result_row_t *rows = result_rows(&n);
+
+	table_head(out, r, "writing");
+	table_row(out, r, set, "INSERT, a transaction each, asynchronous commit (rows/s)",
+			  "insert", "async_commit", "rows_per_second", 1);
+	table_row(out, r, set, "INSERT, a transaction each, synchronous commit (rows/s)",
+			  "insert", "sync_commit", "rows_per_second", 1);
+	table_row(out, r, set, "INSERT, all in one transaction (rows/s)",
+			  "insert", "one_transaction", "rows_per_second", 1);
+	table_row(out, r, set, "server CPU of that (µs per row)",
+			  "insert", "one_transaction", "cpu_us", 1);
+	table_row(out, r, set, "COPY of rows deleted before (rows/s)",
+			  "insert", "copy_deleted", "rows_per_second", 1);
+	table_row(out, r, set, "COPY of equal rows (rows/s)", "insert", "equal_rows",
+			  "rows_per_second", 1);
+	table_row(out, r, set, "WAL per row, table without index (bytes)", "wal", "no_index",
+			  "bytes_per_row", 1);
+	table_row(out, r, set, "WAL per row right after a checkpoint (bytes)", "wal",
+			  "after_checkpoint", "bytes_per_row", 1);
+	table_row(out, r, set, "full-page images per row right after a checkpoint", "wal",
+			  "after_checkpoint", "full_pages_per_row", 1);
+	table_row(out, r, set, "WAL per row, steady (bytes)", "wal", "steady", "bytes_per_row", 1);
+	table_row(out, r, set, "full-page images per row, steady", "wal", "steady",
+			  "full_pages_per_row", 1);
+	table_row(out, r, set, "WAL per equal row (bytes)", "wal", "equal_rows", "bytes_per_row", 1);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rows[i].dataset, set->name) == 0 && strcmp(rows[i].test, "vacuum") == 0 &&
+			strcmp(rows[i].metric, "seconds") == 0 &&
+			strcmp(rows[i].system, r->systems[0].name) == 0)
+		{
+			char	   *total = format_string("VACUUM at %s deleted (s)", rows[i].at);
+			char	   *index = format_string("VACUUM at %s deleted, index part (s)", rows[i].at);
+			char	   *cpu = format_string("VACUUM at %s deleted, server CPU (s)", rows[i].at);
+			char	   *wal = format_string("VACUUM at %s deleted, WAL (MB)", rows[i].at);
+
+			table_row(out, r, set, total, "vacuum", rows[i].at, "seconds", 1);
+			table_row(out, r, set, index, "vacuum", rows[i].at, "index_seconds", 1);
+			table_row(out, r, set, cpu, "vacuum", rows[i].at, "cpu_seconds", 1);
+			table_row(out, r, set, wal, "vacuum", rows[i].at, "wal_bytes", 1e6);
+			free(total);
+			free(index);
+			free(cpu);
+			free(wal);
+		}
+	fprintf(out, "\n");
+
+	table_head(out, r, "recall while the table changes");
+	table_row(out, r, set, "at the setting", "churn_setting", "", "value", 1);
+	for (size_t i = 0; i < n && nstages < 16; i++)
+		if (strcmp(rows[i].dataset, set->name) == 0 && strcmp(rows[i].test, "recall") == 0 &&
+			strcmp(rows[i].metric, "recall") == 0 &&
+			strcmp(rows[i].system, r->systems[0].name) == 0)
+			stages[nstages++] = rows[i].at;
+	for (int i = 0; i < nstages; i++)
+	{
+		char	   *qps = format_string("%s, queries/s", stages[i]);
+		char	   *cpu = format_string("%s, server CPU µs per query", stages[i]);
+		char	   *bytes = format_string("%s, index (MB)", stages[i]);
+
+		table_row(out, r, set, stages[i], "recall", stages[i], "recall", 1);
+		table_row(out, r, set, qps, "recall", stages[i], "qps", 1);
+		table_row(out, r, set, cpu, "recall", stages[i], "cpu_us", 1);
+		table_row(out, r, set, bytes, "recall", stages[i], "index_bytes", 1e6);
+		if (any_above_zero(r, set, stages[i], "short_answers"))
+		{
+			char	   *few = format_string("%s, queries with fewer than %zu rows", stages[i], r->k);
+
+			table_row(out, r, set, few, "recall", stages[i], "short_answers", 1);
+			free(few);
+		}
+		free(qps);
+		free(cpu);
+		free(bytes);
+	}
+	fprintf(out, "\n");
+}
+
+void
+report_write(const report_t *r, const char *path)
+{
+	FILE	   *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+
+	if (out == NULL)
+		die("cannot write --markdown \"%s\": %s", path, strerror(errno));
+	machine_write(out);
+	write_servers(out, r);
+	write_command(out, r);
+	fprintf(out, "- %s of %d repetitions of the sweep, systems in turn; %d connection%s; k = %zu\n",
+			r->best ? "Fastest" : "Medians", r->reps, r->connections, r->connections == 1 ? "" : "s", r->k);
+	for (int d = 0; d < r->nsets; d++)
+	{
+		const dataset_t *set = &r->sets[d];
+
+		fprintf(out, "\n## %s: %zu x %u, %s, %zu queries\n\n", set->name, set->base.rows,
+				set->base.dim, metric_name(set->metric), set->query.rows);
+		if (has_test(set, "build"))
+		{
+			table_head(out, r, "build");
+			table_row(out, r, set, "time (s)", "build", "", "seconds", 1);
+			table_row(out, r, set, "server CPU (s)", "build", "", "cpu_seconds", 1);
+			table_row(out, r, set, "index (MB)", "build", "", "index_bytes", 1e6);
+			table_row(out, r, set, "WAL (MB)", "build", "", "wal_bytes", 1e6);
+			fprintf(out, "\n");
+		}
+		if (has_test(set, "sweep"))
+		{
+			write_targets(out, r, set, "queries/s at recall", "qps", "≥ ");
+			write_targets(out, r, set, "server CPU µs per query at recall", "cpu_us", "≤ ");
+			write_curves(out, r, set);
+		}
+		if (has_test(set, "recall"))
+			write_churn(out, r, set);
+	}
+	if (out != stdout && fclose(out) != 0)
+		die("cannot write --markdown \"%s\": %s", path, strerror(errno));
+	fflush(out == stdout ? stdout : NULL);
+}

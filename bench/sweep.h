@@ -1,0 +1,65 @@
+/*
+ * sweep.h
+ *		Running all queries through an index and judging the answers.
+ */
+#ifndef BENCH_SWEEP_H
+#define BENCH_SWEEP_H
+
+#include "server.h"
+
+/*
+ * What a right answer is, for a table that may have lost rows or gained equal
+ * ones.  An answer is right when it is no farther than the k-th nearest row,
+ * so ties count whichever of them is returned.
+ */
+typedef struct
+{
+	const dataset_t *set;
+	size_t		k;
+	double	   *kth;			/* per query: distance of the k-th nearest */
+	const uint8_t *alive;		/* rows still there; NULL: all */
+	size_t		equal_rows;		/* ids from base.rows on, ... */
+	const float *equal;			/* ... all with this vector */
+} expected_t;
+
+extern void expected_init(expected_t *e, const dataset_t *set, size_t k,
+						  const uint8_t *alive, size_t equal_rows, const float *equal);
+extern void expected_free(expected_t *e);
+
+/* Connections with the query prepared, and what they need. */
+typedef struct
+{
+	const system_t *system;
+	const dataset_t *set;
+	size_t		k;
+	int			nconn;
+	PGconn	  **conns;
+	char	   *index;
+	unsigned char *params;		/* every query in wire form */
+} search_t;
+
+typedef struct
+{
+	double		recall;
+	double		qps;
+	double		p50_us;
+	double		p95_us;
+	double		p99_us;
+	double		cpu_us;			/* server's processor time a query; NAN if unknown */
+	double		short_answers;	/* queries that returned fewer than k rows */
+} pass_t;
+
+extern void search_open(search_t *s, const system_t *system, const dataset_t *set,
+						const char *table, size_t k, int connections, const char *conninfo);
+extern void search_close(search_t *s);
+
+/* Sets the sweep's setting and makes sure that the plan uses the index. */
+extern void search_at(search_t *s, const char *value);
+
+/* Runs the first n queries untimed. */
+extern void search_warm(search_t *s, size_t n);
+
+/* All queries, timed and judged. */
+extern pass_t search_pass(search_t *s, const expected_t *e);
+
+#endif
