@@ -711,12 +711,16 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 		elog(ERROR, "out of memory");
 	write_pages(&build);
 	knn_graph_free(&build.graph);
-	if (build.in_memory < build.n)
-		insert_rest(&build);
 
+	/*
+	 * Before what is inserted: the records of inserts tell changes to pages, and
+	 * replay must know the pages by then.
+	 */
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_LOG);
 	if (RelationNeedsWAL(index))
 		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
+	if (build.in_memory < build.n)
+		insert_rest(&build);
 
 	BufFileClose(build.file);
 	MemoryContextSwitchTo(old);

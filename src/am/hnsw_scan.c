@@ -32,6 +32,13 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+/*
+ * Share of a distance that its computation in float may be off by.  Bounds that
+ * are certain (L1, L-infinity) are so up to rounding only, and a row whose
+ * distance turns out to be less than its bound may come too late.
+ */
+#define ROUNDING 1e-6f
+
 /* A node waiting to be returned. */
 typedef struct QueueItem
 {
@@ -137,12 +144,14 @@ queue_beam(HnswScan *so)
 	for (uint32 i = 0; i < so->search.nbeam; i++)
 	{
 		knn_candidate *c = &so->search.beam[i];
+		float		least = c->distance - c->error - fabsf(c->distance) * ROUNDING;
 
 		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
+		/* an estimate that overflowed tells nothing of the exact distance */
 		queue_push(so, (QueueItem) {
-			.key = isnan(c->distance) ? get_float4_infinity() : c->distance - c->error,
+			.key = isnan(least) ? -get_float4_infinity() : least,
 			.exact = false,
 			.node = c->id
 		});

@@ -496,7 +496,8 @@ knn_search_widen(knn_search *s, uint32_t width)
 	for (uint32_t i = 0; i < s->nbeam; i++)
 		dead += (s->beam[i].flags & KNN_CANDIDATE_DEAD) != 0;
 	s->width = width;
-	if (refill(s, width + dead) != KNN_OK)
+	/* nodes of the beam may have been dead once that live ones displaced */
+	if (refill(s, width + dead > s->nbeam ? width + dead : s->nbeam) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	return run_live(s, 0);
 }

@@ -1,0 +1,206 @@
+# What the TAP tests of the access methods share: data, exact answers to compare
+# with, and checks of a whole index.
+
+package KnnTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  new_settings clustered_vectors load_vectors queries neighbours recall
+  rows_lost check_whole_index check_structure uses_index %operators
+);
+
+# Operator and operator class of each space of float vectors.
+our %operators = (
+	l2 => [ '<->', 'knn_vector_l2_ops' ],
+	ip => [ '<#>', 'knn_vector_ip_ops' ],
+	cosine => [ '<=>', 'knn_vector_cosine_ops' ],
+	l1 => [ '<+>', 'knn_vector_l1_ops' ],
+	linf => [ '<%>', 'knn_vector_linf_ops' ]);
+
+# Settings of every server: no parallel plans and no autovacuum, so that nothing
+# happens but what a test does.
+sub new_settings
+{
+	return q{
+autovacuum = off
+max_parallel_workers_per_gather = 0
+max_wal_size = 1GB
+shared_buffers = 128MB
+};
+}
+
+# A generator of its own: the same numbers on every platform and perl.  (Products
+# stay below 2^53, so that plain doubles would do.)
+sub _generator
+{
+	my ($state) = @_;
+	$state = ($state * 7919 + 12345) % 2147483647;
+	return sub {
+		$state = ($state * 48271) % 2147483647;
+		return $state / 2147483647;
+	};
+}
+
+# n vectors around centres that lie far apart, as texts.  Components are rounded
+# to three places.
+sub clustered_vectors
+{
+	my ($n, $dim, $seed, $clusters) = @_;
+	my $random = _generator($seed);
+	# the centres are the same for every seed, so that queries are like the data
+	my $centre_random = _generator(1);
+	my @centres;
+	$clusters //= 40;
+	for (1 .. $clusters)
+	{
+		push @centres, [ map { 2 * $centre_random->() - 1 } 1 .. $dim ];
+	}
+	my @vectors;
+	for (1 .. $n)
+	{
+		my $centre = $centres[ int($clusters * $random->()) ];
+		push @vectors,
+		  '['
+		  . join(',',
+			map { sprintf('%.3f', $_ + $random->() + $random->() - 1) } @$centre)
+		  . ']';
+	}
+	return @vectors;
+}
+
+# COPY vectors into table (id, v), with ids from first on.
+sub load_vectors
+{
+	my ($node, $table, $first, @vectors) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir_short() . '/rows';
+	open my $out, '>', $file or die "could not open $file: $!";
+	print $out $first++, "\t$_\n" foreach @vectors;
+	close $out;
+	$node->safe_psql('postgres', "\\copy $table (id, v) from '$file'");
+	unlink $file;
+	return;
+}
+
+# A table of query vectors.
+sub queries
+{
+	my ($node, $n, $dim, $seed) = @_;
+	$node->safe_psql('postgres',
+		"CREATE TABLE queries (id int PRIMARY KEY, v knn_vector($dim))");
+	load_vectors($node, 'queries', 1, clustered_vectors($n, $dim, $seed));
+	$node->safe_psql('postgres', 'VACUUM ANALYZE queries');
+	return;
+}
+
+# Is the index what answers a query of the table?
+sub uses_index
+{
+	my ($node, $table, $op, %options) = @_;
+	my $plan = $node->safe_psql(
+		'postgres', qq{
+		SET enable_seqscan = off; SET enable_sort = off; SET jit = off;
+		EXPLAIN SELECT id FROM $table ORDER BY v $op (SELECT v FROM queries LIMIT 1) LIMIT 10});
+	return $plan =~ /Index Scan using \S+ on $table.*Order By/s;
+}
+
+# The k nearest rows of each query: { query => [ [ id, distance ], ... ] }.  Exact
+# ones are found by sorting, others by the index.
+sub neighbours
+{
+	my ($node, $table, $op, %options) = @_;
+	my $k = $options{k} // 10;
+	my $settings = $options{settings} // '';
+	my $plan =
+	  $options{exact}
+	  ? 'SET enable_indexscan = off;'
+	  : 'SET enable_seqscan = off; SET enable_sort = off;';
+	my $answer = $node->safe_psql(
+		'postgres', qq{
+		$plan $settings SET jit = off;
+		SELECT q.id, n.id, n.d FROM queries q,
+			LATERAL (SELECT id, v $op q.v AS d FROM $table ORDER BY v $op q.v LIMIT $k) n});
+	my %found;
+	foreach my $line (split /\n/, $answer)
+	{
+		my ($query, $id, $distance) = split /\|/, $line;
+		push @{ $found{$query} }, [ $id, $distance ];
+	}
+	return \%found;
+}
+
+# Share of the exact neighbours' distances that were reached: a row as near as the
+# k-th exact one is as good.
+sub recall
+{
+	my ($found, $exact) = @_;
+	my ($hits, $wanted) = (0, 0);
+	foreach my $query (keys %$exact)
+	{
+		my @distances = sort { $a <=> $b } map { $_->[1] } @{ $exact->{$query} };
+		my $last = $distances[-1];
+		my %seen;
+		$wanted += @distances;
+		foreach my $row (@{ $found->{$query} // [] })
+		{
+			# a row that is returned twice counts once
+			$hits++
+			  if !$seen{ $row->[0] }++
+			  && $row->[1] <= $last + 1e-6 * (abs($last) + 1e-3);
+		}
+	}
+	return 1 if $wanted == 0;
+	return $hits / $wanted;
+}
+
+# Rows that a query for their own vector does not return.  With a wide search, so
+# that only rows that are lost are counted, not those that are hard to find.
+sub rows_lost
+{
+	my ($node, $table, $op) = @_;
+	$op //= '<->';
+	return $node->safe_psql(
+		'postgres', qq{
+		SET enable_seqscan = on; SET knn.ef_search = 400; SET jit = off;
+		SET enable_sort = off; SET knn.scan_order = relaxed;
+		SELECT count(*) FROM (SELECT v FROM $table OFFSET 0) q WHERE NOT EXISTS
+			(SELECT FROM (SELECT v FROM $table ORDER BY v $op q.v LIMIT 3) n WHERE n.v = q.v)});
+}
+
+# The structure of an index, with the extension's own checker where there is one.
+sub check_structure
+{
+	my ($node, $index, $name) = @_;
+	return
+	  if $node->safe_psql('postgres',
+		"SELECT to_regprocedure('knn_index_check(regclass)') IS NULL") eq 't';
+	my ($rc, $out, $err) = $node->psql('postgres',
+		"SELECT * FROM knn_index_check('$index')");
+	is($rc, 0, "$name: structure of $index") or diag $err;
+	return;
+}
+
+# A scan that is never told to stop returns every row of the table, once, and each
+# row is found by its own vector.
+sub check_whole_index
+{
+	my ($node, $table, $index, $name) = @_;
+	my $counts = $node->safe_psql(
+		'postgres', qq{
+		SET enable_seqscan = off; SET enable_sort = off; SET jit = off;
+		SET knn.scan_order = relaxed; SET knn.max_scan_tuples = -1;
+		SELECT count(*), count(DISTINCT id) FROM
+			(SELECT id FROM $table ORDER BY v <-> (SELECT v FROM queries LIMIT 1)) s});
+	my $rows = $node->safe_psql('postgres', "SELECT count(*) FROM $table");
+	is($counts, "$rows|$rows", "$name: a full scan returns each row once");
+	is(rows_lost($node, $table), 0, "$name: each row is found by its vector");
+	check_structure($node, $index, $name);
+	return;
+}
+
+1;
