@@ -469,3 +469,12 @@ CREATE OPERATOR CLASS knn_vector_linf_ops
 	FOR TYPE knn_vector USING knn_hnsw AS
 	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 knn_space_linf(internal);
+
+-- administration
+
+CREATE FUNCTION knn_index_check(index regclass, heapallindexed boolean DEFAULT false,
+	reachable boolean DEFAULT false) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
+	'raise an error unless the index is sound (and holds all rows; and warn about rows no search can find)';
