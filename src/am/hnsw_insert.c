@@ -224,6 +224,9 @@ join_node(HnswInsert *insert, uint32 node, ItemPointer tid)
 		Buffer		buffer = KnnStoreLockItem(store, index, KNN_COLUMN_TID, node, &offset);
 		KnnTidItem *item = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
 
+		if (item->ntids > KNN_INLINE_TIDS)
+			KnnReportDamage(index, BufferGetBlockNumber(buffer),
+							psprintf("Node %u has an impossible number of TIDs.", node));
 		if (item->ntids < KNN_INLINE_TIDS)
 		{
 			bool		was_dead = item->ntids == 0 && item->chain == KNN_NO_CHAIN;
@@ -671,15 +674,26 @@ write_node(HnswInsert *insert, uint32 node, uint32 level, uint32 upper,
 	tid_item.tids[0] = *tid;
 
 	/*
-	 * Ascending by column, so by block.  When all fits into four pages this is
-	 * one record; otherwise tid and links come first, which is no harm: nothing
-	 * refers to the node before the next step.
+	 * Ascending by column, so by block, this is one record of four pages.  When
+	 * code or vector cross pages it takes several, and tid and links come last:
+	 * a node that is written is written in full.
 	 */
 	nwrites = 0;
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+	if (store->columns[KNN_COLUMN_CODE].per_page != 0 &&
+		store->columns[KNN_COLUMN_VECTOR].per_page != 0)
+	{
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+	}
+	else
+	{
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
+	}
 	KnnStoreWrite(store, insert->index, writes, nwrites);
 }
 

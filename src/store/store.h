@@ -217,6 +217,7 @@ typedef struct KnnStore
 	uint32		entry;
 	uint32		entry_level;
 	uint32		used[KNN_NGROUPS];
+	BlockNumber nblocks;		/* the metapage and all extents */
 	uint32		nextents_total;
 	uint32		nextents[KNN_NGROUPS];
 	uint32		capacity[KNN_NGROUPS];	/* ids covered by the extents */
