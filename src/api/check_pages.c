@@ -235,8 +235,11 @@ KnnCheckMeta(KnnCheck *check)
 	if (typmod >= 0 && shape->data_type != KnnTypmodDataType(typmod))
 		KnnCheckFail(check, KNN_META_BLOCK, "The index is of data type %u, its column of data type %d.",
 					 shape->data_type, (int) KnnTypmodDataType(typmod));
-	if (shape->unused != 0)
-		KnnCheckFail(check, KNN_META_BLOCK, "Unused bytes of the shape are not zero.");
+	if (shape->vectors > KNN_VECTORS_NONE || shape->mode > KNN_MODE_ON_DISK || shape->clip > 1 ||
+		shape->compression == 0 || shape->compression > 32 ||
+		(shape->compression & (shape->compression - 1)) != 0)
+		KnnCheckFail(check, KNN_META_BLOCK, "The index has mode %u, compression level %u and vectors of kind %u.",
+					 shape->mode, shape->compression, shape->vectors);
 	if (meta->entry == KNN_INVALID_ID ? meta->entry_level != 0 : meta->entry_level > KNN_MAX_LEVEL)
 		KnnCheckFail(check, KNN_META_BLOCK, "The entry point's level is %u.", meta->entry_level);
 
