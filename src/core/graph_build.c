@@ -24,15 +24,20 @@ graph_release(knn_graph *graph, void *pointer)
 }
 
 static size_t
-code_stride(uint32_t dim)
+code_stride(knn_encoding encoding, uint32_t dim)
 {
-	return ((size_t) dim + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	size_t		bytes = knn_code_bytes(encoding, dim);
+
+	/* short codes need not start a line of their own */
+	if (bytes <= CACHE_LINE / 2)
+		return (bytes + 15) / 16 * 16;
+	return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
 uint64_t
-knn_graph_memory(uint64_t n, uint32_t dim, uint32_t m)
+knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim, uint32_t m)
 {
-	uint64_t	node = code_stride(dim) + sizeof(knn_code_factors) +
+	uint64_t	node = code_stride(encoding, dim) + sizeof(knn_code_factors) +
 		sizeof(uint8_t) + sizeof(uint16_t) + sizeof(uint32_t) * (1 + 2 * (uint64_t) m) +
 		sizeof(uint32_t);
 	uint64_t	upper = sizeof(uint32_t) * (1 + (uint64_t) m);
@@ -139,7 +144,7 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	graph->n = 0;
 	graph->entry = KNN_INVALID_ID;
 	graph->entry_level = 0;
-	graph->code_stride = code_stride(dim);
+	graph->code_stride = code_stride(graph->encoder.encoding, dim);
 	graph->nupper = 0;
 	graph->upper_room = (uint32_t) (n / (m - 1)) + 64;
 
@@ -149,10 +154,10 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	graph->links = graph_alloc(graph, n * sizeof(uint32_t) * (1 + 2 * (size_t) m));
 	graph->upper_first = graph_alloc(graph, n * sizeof(uint32_t));
 	graph->upper = graph_alloc(graph, sizeof(uint32_t) * (size_t) graph->upper_room * (1 + (size_t) m));
-	graph->q8 = graph_alloc(graph, dim);
-	graph->qf = graph_alloc(graph, sizeof(float) * dim);
-	graph->pair_q8 = graph_alloc(graph, dim);
-	graph->pair_qf = graph_alloc(graph, sizeof(float) * dim);
+	graph->q8 = graph_alloc(graph, KNN_QUERY_ROOM(dim));
+	graph->qf = graph_alloc(graph, sizeof(float) * KNN_QUERY_ROOM(dim));
+	graph->pair_q8 = graph_alloc(graph, KNN_QUERY_ROOM(dim));
+	graph->pair_qf = graph_alloc(graph, sizeof(float) * KNN_QUERY_ROOM(dim));
 	graph->spare = graph_alloc(graph, sizeof(knn_candidate) * most);
 	graph->full = graph_alloc(graph, sizeof(knn_candidate) * (2 * (size_t) m + 1));
 
@@ -272,7 +277,7 @@ link_back(knn_graph *graph, uint32_t from, uint32_t to, float distance,
 }
 
 int
-knn_graph_add(knn_graph *graph, const float *v)
+knn_graph_add(knn_graph *graph, const void *v)
 {
 	uint32_t	id = graph->n;
 	uint32_t	m = graph->m;
