@@ -353,16 +353,8 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 
 #define STEP_U4(x, z, p, r, load) \
 	do { \
-		__m512i		sum0 = s0, \
-					sum1 = s1; \
-\
-		DOT(sum0, FIELD(x, 15), load(p)); \
-		DOT(sum1, FIELD(_mm512_srli_epi16(z, 4), 15), load(r)); \
-		/* take turns with the other two accumulators */ \
-		s0 = s2; \
-		s1 = s3; \
-		s2 = sum0; \
-		s3 = sum1; \
+		DOT(s0, FIELD(x, 15), load(p)); \
+		DOT(s1, FIELD(_mm512_srli_epi16(z, 4), 15), load(r)); \
 	} while (0)
 
 #define STEP_U2(x, z, p, r, load) \
@@ -414,7 +406,7 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 
 /* multiples of the power of two in every lane: the shifts lose nothing */
 #define FINISH_U4() \
-	_mm512_add_epi32(_mm512_add_epi32(s0, s1), _mm512_add_epi32(s2, s3))
+	_mm512_add_epi32(s0, s1)
 #define FINISH_U2() \
 	_mm512_add_epi32(_mm512_add_epi32(s0, s2), _mm512_srai_epi32(_mm512_add_epi32(s1, s3), 2))
 #define FINISH_U1() \
@@ -452,7 +444,9 @@ fname(const uint8_t *code, const int8_t *query, uint32_t nbytes) \
 				s3 = s0; \
 	uint32_t	i = 0; \
 \
-	(void) pair;				/* not used by two fields */ \
+	(void) pair;				/* two fields use neither it */ \
+	(void) s2;					/* nor these */ \
+	(void) s3; \
 	small \
 	if (nbytes % 64 == 32) \
 	{ \
