@@ -200,6 +200,7 @@ read_chain_item(KnnCheck *check, KnnChainItem *item, uint32 id)
 	Page		page;
 	bool		written;
 
+	check->block = address.block;
 	if (!KnnCheckBlockExists(check, address.block))
 		return NULL;
 	buffer = ReadBufferExtended(check->index, MAIN_FORKNUM, address.block, RBM_NORMAL, NULL);
@@ -280,6 +281,7 @@ check_tombstones(KnnCheck *check, uint32 first, uint32 nitems, const KnnTidItem 
 		Buffer		buffer = InvalidBuffer;
 		Page		page = NULL;
 
+		check->block = block;
 		if (KnnCheckBlockExists(check, block))
 		{
 			buffer = ReadBufferExtended(check->index, MAIN_FORKNUM, block, RBM_NORMAL, NULL);
