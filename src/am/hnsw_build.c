@@ -24,8 +24,7 @@
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
-#include "am/opclass.h"
-#include "am/options.h"
+#include "am/shape.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
 #include "compat.h"
@@ -72,54 +71,6 @@ typedef struct HnswBuild
 	uint32	   *old_of_new;		/* position in the file of each node */
 	uint32	   *new_of_old;
 } HnswBuild;
-
-/* ---- shape ---- */
-
-/* Dimension and data type of the column, which an index needs to know. */
-static void
-column_shape(Relation index, KnnShape *shape)
-{
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(index), 0);
-
-	if (attribute->atttypmod < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("column \"%s\" needs a dimension to be indexed",
-						NameStr(attribute->attname)),
-				 errdetail("Its type is knn_vector without a dimension."),
-				 errhint("Declare it as knn_vector(768), say, or index an expression such as ((v::knn_vector(768))).")));
-	shape->dim = KnnTypmodDim(attribute->atttypmod);
-	shape->data_type = KnnTypmodDataType(attribute->atttypmod);
-	if (shape->data_type != KNN_DATA_FLOAT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("access method \"knn_hnsw\" does not support data type \"%s\"",
-						KnnDataTypeName(shape->data_type)),
-				 errdetail("Only data type \"float\" can be indexed."),
-				 errhint("Index an expression that converts the column, such as ((v::knn_vector(%u))).",
-						 shape->dim)));
-}
-
-static void
-resolve_shape(Relation index, KnnShape *shape)
-{
-	KnnHnswOptions options = KnnHnswOptionsOf(index);
-
-	memset(shape, 0, sizeof(*shape));
-	column_shape(index, shape);
-	shape->method = KNN_METHOD_HNSW;
-	shape->space = KnnIndexSpace(index);
-	shape->encoding = KNN_ENCODING_ROTATED_8;
-	shape->vectors = KNN_VECTORS_FLOAT;
-	shape->compression = 1;
-	shape->m = options.m;
-	shape->ef_construction = options.ef_construction;
-	shape->ef_search = options.ef_search;
-	if (!pg_strong_random(&shape->seed, sizeof(shape->seed)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-}
 
 /* ---- first pass: read ---- */
 
@@ -681,7 +632,7 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(build.context);
 
-	resolve_shape(index, &build.shape);
+	build.shape = KnnResolveHnswShape(index);
 	KnnStoreColumns(&build.shape, build.columns);
 	build.sum = palloc0(sizeof(double) * build.shape.dim);
 	build.tids_room = 1024;
@@ -735,10 +686,9 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 void
 knn_hnsw_buildempty(Relation index)
 {
-	KnnShape	shape;
+	KnnShape	shape = KnnResolveHnswShape(index);
 	Buffer		buffer;
 
-	resolve_shape(index, &shape);
 	buffer = ReadBufferExtended(index, INIT_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
 	START_CRIT_SECTION();
 	KnnMetaPageInit(BufferGetPage(buffer), &shape);

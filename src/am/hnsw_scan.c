@@ -25,6 +25,7 @@
 
 #include "access/relscan.h"
 #include "am/options.h"
+#include "am/shape.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -162,7 +163,7 @@ static void
 start_search(IndexScanDesc scan, HnswScan *so)
 {
 	int			width = knn_ef_search > 0 ? knn_ef_search :
-		KnnHnswOptionsOf(scan->indexRelation).ef_search;
+		KnnHnswEfSearch(scan->indexRelation, &so->store->shape);
 	uint32		entry = so->store->entry;
 
 	if (entry == KNN_INVALID_ID)

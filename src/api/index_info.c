@@ -18,7 +18,7 @@
 
 #include "access/htup_details.h"
 #include "am/hnsw.h"
-#include "am/options.h"
+#include "am/shape.h"
 #include "catalog/pg_type_d.h"
 #include "core/rotation.h"
 #include "fmgr.h"
@@ -335,10 +335,9 @@ knn_index_info(PG_FUNCTION_ARGS)
 	values[M] = Int32GetDatum((int32) store->shape.m);
 	values[EF_CONSTRUCTION] = Int32GetDatum((int32) store->shape.ef_construction);
 	/* this one can be changed: what scans use */
-	values[EF_SEARCH] = Int32GetDatum(KnnHnswOptionsOf(info.index).ef_search);
-	values[ENCODER] = CStringGetTextDatum(knn_space_rotates(store->shape.space) ?
-										  "rotated 8-bit" : "8-bit");
-	values[COMPRESSION] = CStringGetTextDatum("1x");
+	values[EF_SEARCH] = Int32GetDatum(KnnHnswEfSearch(info.index, &store->shape));
+	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
+	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
 	values[VERSION] = Int32GetDatum(KNN_META_VERSION);
 
 	values[ROWS] = Int64GetDatum((int64) info.rows);
