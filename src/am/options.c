@@ -19,10 +19,10 @@
 #include "utils/guc.h"
 
 int			knn_ef_search = 0;
-int			knn_rescore = KNN_RESCORE_AUTO;
-double		knn_oversample_factor = 0;
 int			knn_max_scan_tuples = 1000000;
 int			knn_scan_order = KNN_SCAN_ORDER_STRICT;
+int			knn_rescore = KNN_RESCORE_AUTO;
+double		knn_oversample_factor = 0;
 
 static relopt_kind hnsw_options;
 
@@ -339,7 +339,7 @@ KnnOptionsInit(void)
 	DefineCustomEnumVariable("knn.scan_order",
 							 "What happens to a row that a widened scan finds too late.",
 							 "A widened scan may find a row that is nearer than one returned already. "
-							 "\"strict\" leaves it out and keeps the order, \"relaxed\" returns it.",
+							 "\"strict\" returns it after all other rows, \"relaxed\" at once.",
 							 &knn_scan_order, KNN_SCAN_ORDER_STRICT, scan_orders,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("knn.rescore",

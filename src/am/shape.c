@@ -194,37 +194,6 @@ KnnEncodingName(const KnnShape *shape)
 	}
 }
 
-/*
- * ERROR for shapes that the access method cannot build yet.  Goes away with the
- * last of them.
- */
-static void
-check_supported(const KnnShape *shape)
-{
-	static const char *const vectors[] = {"float vectors", "half vectors", "no vectors"};
-	char	   *shown;
-
-	if (shape->data_type == KNN_DATA_FLOAT && shape->encoding == KNN_ENCODING_ROTATED_8 &&
-		shape->vectors == KNN_VECTORS_FLOAT)
-		return;
-	shown = psprintf("%s codes and %s at level %dx%s, ef_construction = %u, ef_search = %u",
-					 KnnEncodingName(shape), vectors[shape->vectors], shape->compression,
-					 shape->clip ? " with clipping" : "",
-					 shape->ef_construction, shape->ef_search);
-	if (shape->data_type != KNN_DATA_FLOAT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("access method \"knn_hnsw\" does not support data type \"%s\" yet",
-						KnnDataTypeName(shape->data_type)),
-				 errdetail("The index would have %s.", shown)));
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 shape->vectors == KNN_VECTORS_NONE ?
-			 errmsg("store_vectors = off is not supported yet") :
-			 errmsg("compression level \"%dx\" is not supported yet", shape->compression),
-			 errdetail("The index would have %s.", shown)));
-}
-
 /* Codes and vectors of the level. */
 static void
 resolve_encoding(const KnnHnswOptions *options, KnnShape *shape)
@@ -305,7 +274,6 @@ KnnResolveHnswShape(Relation index)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	check_supported(&shape);
 	return shape;
 }
 

@@ -14,6 +14,7 @@
 
 #include <math.h>
 
+#include "am/value.h"
 #include "api/index_open.h"
 
 #include "access/htup_details.h"
@@ -194,6 +195,7 @@ centre_drift(IndexInfoScan *info)
 	double	   *sum;
 	float	   *mean;
 	float	   *scratch;
+	float	   *item;
 	double		squares = 0;	/* of all |x| */
 	double		mean2 = 0;
 	double		centre2 = 0;
@@ -202,20 +204,24 @@ centre_drift(IndexInfoScan *info)
 	double		variance;
 	double		drift2;
 
-	if (nlive == 0)
+	if (nlive == 0 || !knn_encoding_is_float(store->shape.encoding) ||
+		store->shape.vectors == KNN_VECTORS_NONE)
 		return -1;
 	sum = palloc0(sizeof(double) * dim);
 	mean = palloc(sizeof(float) * dim);
 	scratch = palloc(sizeof(float) * dim);
+	item = palloc(sizeof(float) * dim);
 	for (uint32 node = 0; node < info->nflags; node++)
 	{
 		Buffer		buffer;
 		const float *v;
+		const void *stored;
 
 		if (!(info->flags[node] & NODE_LIVE) || seen++ % step != 0)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		v = KnnStoreReadFixed(store, info->index, KNN_COLUMN_VECTOR, node, scratch, &buffer);
+		stored = KnnStoreReadFixed(store, info->index, KNN_COLUMN_VECTOR, node, item, &buffer);
+		v = KnnElementsOfStored(&store->shape, stored, scratch);
 		for (uint32 i = 0; i < dim; i++)
 		{
 			sum[i] += v[i];

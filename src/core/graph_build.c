@@ -244,21 +244,24 @@ next_tag(knn_graph *graph)
 }
 
 /*
- * Link from a neighbour back to the new node.  While there is room the link is
+ * Link from a neighbour back to the new node; false when pruning left it out,
+ * which force prevents.  While there is room the link is
  * just added: pruning happens when a list is full, and leaves room for as many
  * again, so that its cost is shared by all the links added in between.
  */
-static void
+static bool
 link_back(knn_graph *graph, uint32_t from, uint32_t to, float distance,
-		  uint32_t *row, uint32_t room)
+		  uint32_t *row, uint32_t room, bool force)
 {
+	bool		linked = false;
+
 	knn_candidate *full = graph->full;
 	uint32_t	n = row[0];
 
 	if (n < room)
 	{
 		row[++row[0]] = to;
-		return;
+		return true;
 	}
 
 	knn_query_from_code(&graph->pair_query, &graph->encoder,
@@ -271,9 +274,18 @@ link_back(knn_graph *graph, uint32_t from, uint32_t to, float distance,
 	n++;
 	knn_sort_few(full, n);
 	n = knn_choose_neighbours(full, n, room, room / 2, graph_covered, graph, graph->spare);
-	row[0] = n;
 	for (uint32_t i = 0; i < n; i++)
+	{
 		row[1 + i] = full[i].id;
+		linked |= full[i].id == to;
+	}
+	if (!linked && force)
+	{
+		row[1 + (n < room ? n++ : room - 1)] = to;
+		linked = true;
+	}
+	row[0] = n;
+	return linked;
 }
 
 int
@@ -310,6 +322,7 @@ knn_graph_add(knn_graph *graph, const void *v)
 	{
 		uint32_t   *row = l == 0 ? knn_graph_links(graph, id) : knn_graph_upper(graph, id, l);
 		uint32_t	n;
+		bool		linked;
 
 		next_tag(graph);
 		if (knn_search_level(&graph->search, &entry, 1, l, graph->ef_construction) != KNN_OK)
@@ -321,13 +334,16 @@ knn_graph_add(knn_graph *graph, const void *v)
 		row[0] = n;
 		for (uint32_t i = 0; i < n; i++)
 			row[1 + i] = graph->search.beam[i].id;
-		for (uint32_t i = 0; i < n; i++)
+		/* farthest first: the nearest takes it if no other did */
+		linked = false;
+		for (uint32_t i = n; i-- > 0;)
 		{
 			uint32_t	other = row[1 + i];
 
-			link_back(graph, other, id, graph->search.beam[i].distance,
-					  l == 0 ? knn_graph_links(graph, other) : knn_graph_upper(graph, other, l),
-					  l == 0 ? 2 * m : m);
+			linked |= link_back(graph, other, id, graph->search.beam[i].distance,
+								l == 0 ? knn_graph_links(graph, other) :
+								knn_graph_upper(graph, other, l),
+								l == 0 ? 2 * m : m, i == 0 && !linked);
 		}
 		if (l == 0)
 			break;
