@@ -49,6 +49,10 @@
  */
 #define ROUNDING 1e-6f
 
+/* Guided search (core/graph_search.h): when, and how much of the width expands. */
+#define ROUGH_DIMENSIONS 400
+#define GUIDE_SHARE 8
+
 /* A node waiting to be returned. */
 typedef struct QueueItem
 {
@@ -183,7 +187,13 @@ queue_beam(HnswScan *so)
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
 		item.node = c->id;
-		item.exact = so->exact;
+		item.exact = so->exact || (c->flags & KNN_CANDIDATE_EXACT) != 0;
+		if (c->flags & KNN_CANDIDATE_EXACT)
+		{
+			item.key = c->error;
+			queue_push(so, item);
+			continue;
+		}
 		item.key = isnan(c->distance) ? get_float4_infinity() :
 			so->exact ? c->distance :
 			c->distance - c->error - fabsf(c->distance) * ROUNDING;
@@ -217,7 +227,7 @@ widen_search(HnswScan *so)
 {
 	uint32		width = so->search.width;
 
-	if (so->store->entry == KNN_INVALID_ID || so->search.nspill == 0)
+	if (so->store->entry == KNN_INVALID_ID || knn_search_exhausted(&so->search))
 		return false;
 	if (knn_max_scan_tuples >= 0 && so->search.nscored >= (uint64) knn_max_scan_tuples)
 		return false;
@@ -408,6 +418,27 @@ knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, i
 	so->context = context;
 }
 
+/*
+ * One bit for each of a few hundred dimensions: most of the beam would have to be
+ * computed exactly to rank it, so the search may as well be guided by that.
+ */
+static bool
+estimates_are_rough(const KnnShape *shape)
+{
+	return shape->encoding == KNN_ENCODING_ROTATED_1 && shape->dim <= ROUGH_DIMENSIONS &&
+		shape->vectors != KNN_VECTORS_NONE;
+}
+
+/* The reader's exact distance; its state starts the scan's. */
+static float
+guide_distance(void *state, uint32_t id)
+{
+	KnnPageReader *reader = state;
+	HnswScan   *so = (HnswScan *) ((char *) reader - offsetof(HnswScan, reader));
+
+	return KnnRerankDistance(&so->rerank, id);
+}
+
 static void
 start_scan(IndexScanDesc scan, HnswScan *so)
 {
@@ -451,6 +482,11 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 			so->oversample = knn_oversample_factor;
 		else if (knn_rescore == KNN_RESCORE_ON)
 			so->oversample = KnnDefaultOversample(&so->store->shape);
+		else if (estimates_are_rough(&so->store->shape))
+		{
+			so->search.guide_share = GUIDE_SHARE;
+			so->search.reader.exact = guide_distance;
+		}
 	}
 	so->last_distance = -get_float4_infinity();
 

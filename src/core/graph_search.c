@@ -12,6 +12,9 @@
 #define VISITED_PER_WIDTH 16
 #define VISITED_AHEAD 65536
 
+/* Nodes that a guided search expands at least. */
+#define GUIDE_LEAST 16
+
 static void *
 search_alloc(knn_search *s, size_t size)
 {
@@ -29,7 +32,9 @@ int
 knn_search_init(knn_search *s)
 {
 	s->beam = s->spill = NULL;
+	s->guide = NULL;
 	s->nbeam = s->beam_room = s->nspill = s->spill_room = 0;
+	s->nguide = s->guide_size = s->guide_room = s->nskipped = 0;
 	s->visited = NULL;
 	s->nvisited = 0;
 	s->visited_mask = 0;
@@ -55,13 +60,14 @@ knn_search_free(knn_search *s)
 {
 	search_release(s, s->beam);
 	search_release(s, s->spill);
+	search_release(s, s->guide);
 	search_release(s, s->visited);
 	search_release(s, s->ids);
 	search_release(s, s->distances);
 	search_release(s, s->errors);
 	s->beam = s->spill = NULL;
 	s->visited = s->ids = NULL;
-	s->distances = s->errors = NULL;
+	s->distances = s->errors = s->guide = NULL;
 }
 
 /* ---- visited set ---- */
@@ -235,6 +241,65 @@ beam_add(knn_search *s, uint32_t id, float distance, float error)
 		s->cursor = low;
 }
 
+/* ---- guided search ---- */
+
+/* Room for the exact distances that decide; ends the guidance with size 0. */
+static int
+guide_resize(knn_search *s, uint32_t size)
+{
+	float	   *grown;
+
+	if (size > s->guide_room)
+	{
+		grown = search_alloc(s, sizeof(float) * (size_t) size);
+		if (!grown)
+			return KNN_ERROR_NO_MEMORY;
+		if (s->nguide > 0)
+			memcpy(grown, s->guide, sizeof(float) * s->nguide);
+		search_release(s, s->guide);
+		s->guide = grown;
+		s->guide_room = size;
+	}
+	s->guide_size = size;
+	return KNN_OK;
+}
+
+/*
+ * Is a node too far to be expanded?  Its exact distance joins the least ones
+ * otherwise.
+ */
+static bool
+guide_skips(knn_search *s, float distance)
+{
+	float	   *heap = s->guide;
+	uint32_t	at;
+
+	if (s->nguide < s->guide_size)
+	{
+		for (at = s->nguide++; at > 0 && heap[(at - 1) / 2] < distance; at = (at - 1) / 2)
+			heap[at] = heap[(at - 1) / 2];
+		heap[at] = distance;
+		return false;
+	}
+	if (!(distance < heap[0]))
+		return true;
+	for (at = 0;;)
+	{
+		uint32_t	child = 2 * at + 1;
+
+		if (child >= s->nguide)
+			break;
+		if (child + 1 < s->nguide && heap[child + 1] > heap[child])
+			child++;
+		if (!(heap[child] > distance))
+			break;
+		heap[at] = heap[child];
+		at = child;
+	}
+	heap[at] = distance;
+	return false;
+}
+
 /* Expand the nearest unexpanded node of the beam until there is none. */
 static int
 run(knn_search *s, uint32_t level)
@@ -254,6 +319,20 @@ run(knn_search *s, uint32_t level)
 
 		candidate = &s->beam[s->cursor++];
 		candidate->flags |= KNN_CANDIDATE_EXPANDED;
+		if (s->guide_size > 0)
+		{
+			if (!(candidate->flags & KNN_CANDIDATE_EXACT))
+			{
+				candidate->error = s->reader.exact(s->reader.state, candidate->id);
+				candidate->flags |= KNN_CANDIDATE_EXACT;
+			}
+			if (guide_skips(s, candidate->error))
+			{
+				candidate->flags |= KNN_CANDIDATE_SKIPPED;
+				s->nskipped++;
+				continue;
+			}
+		}
 		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->ids, &dead);
 		if (dead)
 			candidate->flags |= KNN_CANDIDATE_DEAD;
@@ -421,6 +500,10 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 	s->cursor = 0;
 	s->width = width;
 	s->beam_size = width;
+	s->nguide = s->nskipped = 0;
+	if (guide_resize(s, level == 0 && s->guide_share > 0 ?
+					 width / s->guide_share + GUIDE_LEAST : 0) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	if (reserve_candidates(s, &s->beam, 0, &s->beam_room, width) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	visited_reset(s);
@@ -486,6 +569,27 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 	}
 }
 
+/*
+ * Give skipped nodes another chance; when nothing is left in the spill the
+ * guidance has ended, and none will be skipped again.
+ */
+static void
+reconsider_skipped(knn_search *s)
+{
+	if (s->guide_room == 0)
+		return;
+	for (uint32_t i = 0; i < s->nbeam; i++)
+	{
+		if (s->beam[i].flags & KNN_CANDIDATE_SKIPPED)
+		{
+			s->beam[i].flags &= ~(KNN_CANDIDATE_SKIPPED | KNN_CANDIDATE_EXPANDED);
+			if (i < s->cursor)
+				s->cursor = i;
+		}
+	}
+	s->nskipped = 0;
+}
+
 int
 knn_search_widen(knn_search *s, uint32_t width)
 {
@@ -496,8 +600,12 @@ knn_search_widen(knn_search *s, uint32_t width)
 	for (uint32_t i = 0; i < s->nbeam; i++)
 		dead += (s->beam[i].flags & KNN_CANDIDATE_DEAD) != 0;
 	s->width = width;
+	if (s->guide_size > 0 &&
+		guide_resize(s, s->nspill > 0 ? width / s->guide_share + GUIDE_LEAST : 0) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	/* nodes of the beam may have been dead once that live ones displaced */
 	if (refill(s, width + dead > s->nbeam ? width + dead : s->nbeam) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
+	reconsider_skipped(s);
 	return run_live(s, 0);
 }
