@@ -699,7 +699,7 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 											  mul_size(sizeof(uint32), Max(build.in_memory, 1)));
 	build.new_of_old = MemoryContextAllocHuge(build.context,
 											  mul_size(sizeof(uint32), Max(build.in_memory, 1)));
-	if (knn_graph_order(&build.graph, build.columns[KNN_COLUMN_CODE].per_page,
+	if (knn_graph_order(&build.graph, KNN_PAGE_CAPACITY / build.columns[KNN_COLUMN_CODE].width,
 						build.old_of_new, build.new_of_old) != KNN_OK)
 		elog(ERROR, "out of memory");
 	write_pages(&build);

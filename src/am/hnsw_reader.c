@@ -136,6 +136,10 @@ score_crossing(KnnPageReader *reader, const uint32_t *ids, uint32_t n,
 			   float *distance, float *error)
 {
 	for (uint32 i = 0; i < n; i++)
+		KnnStorePrefetch(reader->store,
+						 KnnStoreLocate(reader->store, reader->index, KNN_COLUMN_CODE, ids[i]),
+						 reader->store->columns[KNN_COLUMN_CODE].width);
+	for (uint32 i = 0; i < n; i++)
 	{
 		Buffer		buffer;
 		const KnnCodeItem *item = KnnStoreReadFixed(reader->store, reader->index,

@@ -363,6 +363,8 @@ KnnStorePrefetch(const KnnStore *store, KnnItemAddress address, uint32 width)
 	__builtin_prefetch(GetBufferDescriptor(hint - 1), 1);
 	item = (const char *) BufferBlocks + (Size) (hint - 1) * BLCKSZ +
 		MAXALIGN(SizeOfPageHeaderData) + address.offset;
+	/* of an item that crosses pages, the part in the first */
+	width = Min(width, KNN_PAGE_CAPACITY - address.offset);
 	for (uint32 at = 0; at < width; at += 64)
 		__builtin_prefetch(item + at);
 }
