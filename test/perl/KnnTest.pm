@@ -7,12 +7,14 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
   new_settings clustered_vectors load_vectors queries neighbours recall
-  rows_lost check_whole_index check_structure uses_index %operators
+  rows_lost check_whole_index check_structure uses_index start_pgbench
+  log_errors %operators
 );
 
 # Operator and operator class of each space of float vectors.
@@ -166,7 +168,7 @@ sub rows_lost
 	$op //= '<->';
 	return $node->safe_psql(
 		'postgres', qq{
-		SET enable_seqscan = on; SET knn.ef_search = 400; SET jit = off;
+		SET enable_seqscan = on; SET knn.ef_search = 200; SET jit = off;
 		SET enable_sort = off; SET knn.scan_order = relaxed;
 		SELECT count(*) FROM (SELECT v FROM $table OFFSET 0) q WHERE NOT EXISTS
 			(SELECT FROM (SELECT v FROM $table ORDER BY v $op q.v LIMIT 3) n WHERE n.v = q.v)});
@@ -201,6 +203,40 @@ sub check_whole_index
 	is(rows_lost($node, $table), 0, "$name: each row is found by its vector");
 	check_structure($node, $index, $name);
 	return;
+}
+
+# pgbench in the background: scripts are { text => weight }.  Returns the process,
+# to be finished or killed.
+sub start_pgbench
+{
+	my ($node, $scripts, @options) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my @files;
+	my $n = 0;
+	foreach my $text (sort keys %$scripts)
+	{
+		my $file = "$dir/script" . $n++;
+		open my $out, '>', $file or die "could not open $file: $!";
+		print $out $text;
+		close $out;
+		push @files, '-f', "$file\@$scripts->{$text}";
+	}
+	# what it says of errors goes to the test's log
+	return IPC::Run::start(
+		[
+			'pgbench', '-n', '--random-seed=1', '-h', $node->host, '-p', $node->port,
+			@options, @files, 'postgres'
+		],
+		'<', \'', '>', "$dir/out", '2>', "$dir/err");
+}
+
+# Lines of a server's log, from an offset on, that no test should cause.
+sub log_errors
+{
+	my ($node, $offset, $expected) = @_;
+	my $log = slurp_file($node->logfile, $offset // 0);
+	$expected //= qr/(?!)/;
+	return grep { /(ERROR|PANIC|FATAL|TRAP|WARNING):/ && !/$expected/ } split /\n/, $log;
 }
 
 1;
