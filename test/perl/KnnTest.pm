@@ -13,7 +13,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_settings clustered_vectors load_vectors queries neighbours recall
-  rows_lost check_whole_index check_structure uses_index start_pgbench
+  rows_lost check_whole_index check_structure check_entries uses_index start_pgbench
   log_errors %operators
 );
 
@@ -184,6 +184,22 @@ sub check_structure
 	my ($rc, $out, $err) = $node->psql('postgres',
 		"SELECT * FROM knn_index_check('$index')");
 	is($rc, 0, "$name: structure of $index") or diag $err;
+	return;
+}
+
+# The index has an entry for each row, and no other: VACUUM counts them, if there is
+# something to remove.
+sub check_entries
+{
+	my ($node, $table, $index, $name) = @_;
+	$node->safe_psql(
+		'postgres', qq{
+		INSERT INTO $table (id, v) SELECT -1, v FROM queries LIMIT 1;
+		DELETE FROM $table WHERE id = -1});
+	$node->safe_psql('postgres', "VACUUM (INDEX_CLEANUP on) $table");
+	my $rows = $node->safe_psql('postgres', "SELECT count(*) FROM $table WHERE v IS NOT NULL");
+	is($node->safe_psql('postgres', "SELECT reltuples FROM pg_class WHERE relname = '$index'"),
+		$rows, "$name: entries of the index");
 	return;
 }
 

@@ -97,7 +97,7 @@ foreach my $round (1 .. 3)
 # during inserts into an index that starts empty, by several backends; then with
 # updates, deletes and VACUUM going on as well
 
-$node->safe_psql('postgres', 'TRUNCATE t; CREATE INDEX t_idx ON t USING knn_hnsw (v) WITH (m = 8)');
+$node->safe_psql('postgres', 'TRUNCATE t; CREATE INDEX t_idx ON t USING knn_hnsw (v)');
 my %inserts = (
 	"\\set r random(0, 4999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;" => 100,
 	"\\set r random(0, 4999)\nINSERT INTO t (v) SELECT v + v FROM pool WHERE id BETWEEN :r AND :r + 3;" => 10,
@@ -129,6 +129,7 @@ foreach my $scripts (\%inserts, \%everything)
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id % 2 = 0; VACUUM t');
 $node->safe_psql('postgres', 'INSERT INTO t (v) SELECT v FROM pool WHERE id < 500');
 check('afterwards');
+check_entries($node, 't', 't_idx', 'afterwards');
 
 # ---------------------------------------------------------------------------
 # an unlogged index is empty after a crash, and whole after a clean restart

@@ -48,7 +48,7 @@ sub pgbench
 # several backends find the index empty and insert the first node
 foreach my $round (1 .. 3)
 {
-	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx; TRUNCATE t; CREATE INDEX t_idx ON t USING knn_hnsw (v) WITH (m = 4)');
+	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx; TRUNCATE t; CREATE INDEX t_idx ON t USING knn_hnsw (v) ');
 	pgbench("empty index $round",
 		{ "\\set r random(0, 5999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;" => 1 },
 		'-c', '8', '-t', '5');
@@ -89,6 +89,7 @@ pgbench('everything', \%everything, '-c', '6', '-T', '12');
 check('everything at once');
 $node->safe_psql('postgres', 'VACUUM t');
 check('everything at once, then VACUUM');
+check_entries($node, 't', 't_idx', 'everything at once, then VACUUM');
 
 # 10,000 equal rows, inserted by several backends, with VACUUM going on
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id % 2 = 0');
@@ -117,6 +118,7 @@ pgbench('equal rows come and go',
 	'-c', '5', '-T', '5');
 $node->safe_psql('postgres', 'DELETE FROM t WHERE v = (SELECT v FROM queries WHERE id = 7) AND id % 16 <> 0; VACUUM t');
 check('equal rows come and go');
+check_entries($node, 't', 't_idx', 'equal rows come and go');
 
 $node->stop;
 done_testing();
