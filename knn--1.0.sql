@@ -469,3 +469,31 @@ CREATE OPERATOR CLASS knn_vector_linf_ops
 	FOR TYPE knn_vector USING knn_hnsw AS
 	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 knn_space_linf(internal);
+
+-- administration
+
+-- what an index is, and its state; for whoever may read the table or pg_monitor
+CREATE FUNCTION knn_index_info(index regclass,
+	OUT method text, OUT space_type text, OUT data_type text, OUT dimension integer,
+	OUT m integer, OUT ef_construction integer, OUT ef_search integer,
+	OUT encoder text, OUT compression_level text, OUT format_version integer,
+	OUT rows bigint, OUT nodes bigint, OUT duplicates bigint,
+	OUT tombstones bigint, OUT tombstone_share double precision, OUT unwritten_ids bigint,
+	OUT entry_point bigint, OUT level_nodes bigint[], OUT mean_degree double precision,
+	OUT centre_drift double precision,
+	OUT index_bytes bigint, OUT meta_bytes bigint, OUT tid_bytes bigint,
+	OUT links_bytes bigint, OUT code_bytes bigint, OUT vector_bytes bigint,
+	OUT upper_bytes bigint, OUT chain_bytes bigint, OUT centre_bytes bigint,
+	OUT unused_bytes bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_index_info(regclass) IS
+	'options, counts, sizes and state of a knn index';
+
+-- for whoever owns the table or may maintain it
+CREATE FUNCTION knn_index_check(index regclass, heapallindexed boolean DEFAULT false,
+	reachable boolean DEFAULT false) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
+	'raise an error unless the index is sound (and holds all rows; and warn about rows no search can find)';

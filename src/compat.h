@@ -43,4 +43,46 @@
 	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, (block), (buffer))
 #endif
 
+
+/* Count a search in pg_stat indexes and, from 18 on, in EXPLAIN ANALYZE. */
+#if PG_VERSION_NUM >= 180000
+#define KnnCountIndexScan(scan) \
+	do { \
+		pgstat_count_index_scan((scan)->indexRelation); \
+		if ((scan)->instrument) \
+			(scan)->instrument->nsearches++; \
+	} while (0)
+#else
+#define KnnCountIndexScan(scan) pgstat_count_index_scan((scan)->indexRelation)
+#endif
+
+/* Ownership, and the privilege MAINTAIN that came with 17.  (utils/acl.h) */
+#if PG_VERSION_NUM >= 160000
+#define KnnOwnsRelation(relid, role) object_ownercheck(RelationRelationId, (relid), (role))
+#else
+#define KnnOwnsRelation(relid, role) pg_class_ownercheck((relid), (role))
+#endif
+#if PG_VERSION_NUM >= 170000
+#define KnnMayMaintain(relid, role) \
+	(pg_class_aclcheck((relid), (role), ACL_MAINTAIN) == ACLCHECK_OK)
+#else
+#define KnnMayMaintain(relid, role) KnnOwnsRelation(relid, role)
+#endif
+
+/* Since 17 an index's expressions are maintained under a safe search_path. */
+#if PG_VERSION_NUM >= 170000
+#define KnnRestrictSearchPath() RestrictSearchPath()
+#else
+#define KnnRestrictSearchPath() ((void) 0)
+#endif
+
+/* Datums of a sort, since 16 optionally uncopied. */
+#if PG_VERSION_NUM >= 160000
+#define KnnTuplesortGetDatum(state, value, isnull) \
+	tuplesort_getdatum((state), true, false, (value), (isnull), NULL)
+#else
+#define KnnTuplesortGetDatum(state, value, isnull) \
+	tuplesort_getdatum((state), true, (value), (isnull), NULL)
+#endif
+
 #endif

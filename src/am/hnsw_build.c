@@ -110,6 +110,8 @@ resolve_shape(Relation index, KnnShape *shape)
 	shape->method = KNN_METHOD_HNSW;
 	shape->space = KnnIndexSpace(index);
 	shape->encoding = KNN_ENCODING_ROTATED_8;
+	shape->vectors = KNN_VECTORS_FLOAT;
+	shape->compression = 1;
 	shape->m = options.m;
 	shape->ef_construction = options.ef_construction;
 	shape->ef_search = options.ef_search;
@@ -267,6 +269,12 @@ fitting(HnswBuild *build)
 }
 
 static void
+check_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
 build_graph(HnswBuild *build)
 {
 	knn_graph  *graph = &build->graph;
@@ -280,6 +288,7 @@ build_graph(HnswBuild *build)
 	graph->ef_construction = build->shape.ef_construction;
 	graph->seed = build->shape.seed;
 	graph->allocator = KnnContextAllocator(build->context);
+	graph->check = check_interrupts;
 	make_centre(build, &graph->encoder);
 
 	build->in_memory = fitting(build);

@@ -37,6 +37,14 @@
 /* Width of the search for an equal vector when there is likely to be one. */
 #define EQUAL_SEARCH_WIDTH 16
 
+/*
+ * Of the up to m neighbours that a new node links to, those that link back
+ * whatever it costs.  Each may be in a page of its own, which after a checkpoint
+ * is logged as a whole; the farthest, which add the least, link back only when
+ * their page is changed anyway.
+ */
+#define LINKS_BACK(m) (((m) * 5 + 4) / 8)
+
 /* What one insert knows of the nodes it may link to: their codes. */
 typedef struct HnswInsert
 {
@@ -216,6 +224,9 @@ join_node(HnswInsert *insert, uint32 node, ItemPointer tid)
 		Buffer		buffer = KnnStoreLockItem(store, index, KNN_COLUMN_TID, node, &offset);
 		KnnTidItem *item = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
 
+		if (item->ntids > KNN_INLINE_TIDS)
+			KnnReportDamage(index, BufferGetBlockNumber(buffer),
+							psprintf("Node %u has an impossible number of TIDs.", node));
 		if (item->ntids < KNN_INLINE_TIDS)
 		{
 			bool		was_dead = item->ntids == 0 && item->chain == KNN_NO_CHAIN;
@@ -528,6 +539,17 @@ compare_edits(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static bool
+page_is_edited(LinkEdit *const *edits, int nedits, const LinkEdit *edit)
+{
+	for (int i = 0; i < nedits; i++)
+	{
+		if (edits[i]->level == 0 && edits[i]->address.block == edit->address.block)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Link from the chosen neighbours back to the new node.  Neighbours tend to lie
  * in few pages, so changes are sorted by page and made in records of up to four
@@ -555,7 +577,10 @@ link_back(HnswInsert *insert, const LevelLinks *chosen, uint32 nchosen, uint32 n
 			edit->from = chosen[l].links[i].id;
 			edit->level = l;
 			edit->distance = chosen[l].links[i].distance;
-			todo[ntodo++] = edit;
+			if (l == 0)
+				edit->address = KnnStoreLocate(insert->store, index, KNN_COLUMN_LINKS, edit->from);
+			if (l > 0 || i < LINKS_BACK(insert->store->shape.m) || page_is_edited(todo, ntodo, edit))
+				todo[ntodo++] = edit;
 		}
 	}
 
@@ -649,15 +674,26 @@ write_node(HnswInsert *insert, uint32 node, uint32 level, uint32 upper,
 	tid_item.tids[0] = *tid;
 
 	/*
-	 * Ascending by column, so by block.  When all fits into four pages this is
-	 * one record; otherwise tid and links come first, which is no harm: nothing
-	 * refers to the node before the next step.
+	 * Ascending by column, so by block, this is one record of four pages.  When
+	 * code or vector cross pages it takes several, and tid and links come last:
+	 * a node that is written is written in full.
 	 */
 	nwrites = 0;
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
-	writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+	if (store->columns[KNN_COLUMN_CODE].per_page != 0 &&
+		store->columns[KNN_COLUMN_VECTOR].per_page != 0)
+	{
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+	}
+	else
+	{
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_CODE, node, insert->code};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_VECTOR, node, insert->v};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
+		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
+	}
 	KnnStoreWrite(store, insert->index, writes, nwrites);
 }
 

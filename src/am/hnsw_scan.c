@@ -25,6 +25,7 @@
 
 #include "access/relscan.h"
 #include "am/options.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
@@ -204,6 +205,28 @@ exact_distance(IndexScanDesc scan, HnswScan *so, uint32 node)
 	return isnan(distance) ? get_float4_infinity() : distance;
 }
 
+/*
+ * Take over TIDs to be returned.  One that can be none would have the table read
+ * a block that cannot be.
+ */
+static void
+take_tids(IndexScanDesc scan, HnswScan *so, const ItemPointerData *tids, int ntids,
+		  KnnColumn column, uint32 id)
+{
+	for (int i = 0; i < ntids; i++)
+	{
+		if (!ItemPointerIsValid(&tids[i]) ||
+			ItemPointerGetBlockNumberNoCheck(&tids[i]) == InvalidBlockNumber)
+			KnnReportDamage(scan->indexRelation,
+							KnnStoreLocate(so->store, scan->indexRelation, column, id).block,
+							psprintf("Item %u of column \"%s\" has an impossible TID.",
+									 id, KnnColumnName(column)));
+	}
+	memcpy(so->tids, tids, sizeof(ItemPointerData) * ntids);
+	so->ntids = ntids;
+	so->next_tid = 0;
+}
+
 /* Take the TIDs of a node; none when it died since the search saw it. */
 static void
 take_node(IndexScanDesc scan, HnswScan *so, uint32 node)
@@ -215,9 +238,7 @@ take_node(IndexScanDesc scan, HnswScan *so, uint32 node)
 		KnnReportDamage(scan->indexRelation,
 						KnnStoreLocate(so->store, scan->indexRelation, KNN_COLUMN_TID, node).block,
 						psprintf("Node %u has an impossible number of TIDs.", node));
-	memcpy(so->tids, item.tids, sizeof(ItemPointerData) * item.ntids);
-	so->ntids = item.ntids;
-	so->next_tid = 0;
+	take_tids(scan, so, item.tids, item.ntids, KNN_COLUMN_TID, node);
 	so->chain = item.chain;
 	so->chain_steps = 0;
 	so->node = node;
@@ -241,9 +262,7 @@ take_chain(IndexScanDesc scan, HnswScan *so)
 		KnnReportDamage(scan->indexRelation,
 						KnnStoreLocate(so->store, scan->indexRelation, KNN_COLUMN_CHAIN, id).block,
 						psprintf("Item %u is not of the chain of node %u.", id, so->node));
-	memcpy(so->tids, item.tids, sizeof(ItemPointerData) * item.ntids);
-	so->ntids = item.ntids;
-	so->next_tid = 0;
+	take_tids(scan, so, item.tids, item.ntids, KNN_COLUMN_CHAIN, id);
 	so->chain = item.next;
 }
 
@@ -355,7 +374,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	KnnPageReaderSetQuery(&so->reader, so->query);
 	so->last_distance = -get_float4_infinity();
 
-	pgstat_count_index_scan(index);
+	KnnCountIndexScan(scan);
 	start_search(scan, so);
 	so->started = true;
 	MemoryContextSwitchTo(old);

@@ -33,6 +33,17 @@
 #include "core/distance.h"
 #include "core/space.h"
 
+/* Encodings; the numbers are stored in index metapages. */
+typedef enum knn_encoding
+{
+	KNN_ENCODING_ROTATED_8 = 1,
+	KNN_ENCODING_ROTATED_4 = 2,
+	KNN_ENCODING_ROTATED_2 = 3,
+	KNN_ENCODING_ROTATED_1 = 4,
+	KNN_ENCODING_BYTE = 5,		/* int8 vectors are their own codes */
+	KNN_ENCODING_BINARY = 6		/* and so are bits */
+} knn_encoding;
+
 /* Deviations that the probabilistic bound covers (as in the paper). */
 #define KNN_CODE_EPSILON 1.9f
 

@@ -55,6 +55,17 @@ typedef struct knn_kernels
 	/* 8-bit codes: sum of code[i] * query[i], exact */
 	int32_t		(*dot_u8s8) (const uint8_t *code, const int8_t *query, uint32_t dim);
 
+	/*
+	 * Codes of 4, 2 and 1 bits a dimension, "per" = 2, 4 or 8 of them to a byte:
+	 * byte j of nbytes holds in its field k (bits k * 8/per and up) dimension
+	 * k * nbytes + j, so that one shift and mask of consecutive bytes gives
+	 * consecutive dimensions.  The query has per * nbytes elements, zero where
+	 * there is no dimension.  Sum of field * query, exact.
+	 */
+	int32_t		(*dot_u4s8) (const uint8_t *code, const int8_t *query, uint32_t nbytes);
+	int32_t		(*dot_u2s8) (const uint8_t *code, const int8_t *query, uint32_t nbytes);
+	int32_t		(*dot_u1s8) (const uint8_t *code, const int8_t *query, uint32_t nbytes);
+
 	/* sum of code[i] */
 	int32_t		(*sum_u8) (const uint8_t *code, uint32_t dim);
 

@@ -22,6 +22,8 @@ typedef struct knn_graph
 	uint64_t	seed;			/* of the levels */
 	knn_encoder encoder;
 	knn_allocator allocator;
+	void		(*check) (void);	/* called now and then in long loops, may not
+								 * return; may be NULL */
 
 	/* nodes */
 	uint32_t	capacity;

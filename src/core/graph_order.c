@@ -39,6 +39,9 @@ knn_graph_order(const knn_graph *graph, uint32_t page,
 		uint32_t	in_page = placed % page;
 		uint16_t	most = 0;
 
+		if (graph->check && in_page == 0)
+			graph->check();
+
 		/* the best connected with this page; at its start, with the last one */
 		for (uint32_t i = 0; i < ntouched;)
 		{

@@ -29,11 +29,12 @@
 static void
 grow_hints(KnnStore *store, BlockNumber block)
 {
-	BlockNumber size = Max(store->nhints * 2, 64);
+	uint64		size = Max((uint64) store->nhints * 2, 64);
 	Buffer	   *hints;
 
 	while (size <= block)
 		size *= 2;
+	size = Min(size, MaxBlockNumber + UINT64CONST(1));
 	hints = MemoryContextAllocExtended(store->context, mul_size(sizeof(Buffer), size),
 									   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	if (store->hints)
@@ -42,7 +43,7 @@ grow_hints(KnnStore *store, BlockNumber block)
 		pfree(store->hints);
 	}
 	store->hints = hints;
-	store->nhints = size;
+	store->nhints = (BlockNumber) size;
 }
 
 static Buffer

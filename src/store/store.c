@@ -179,6 +179,25 @@ KnnMetaPageInit(Page page, const KnnShape *shape)
 	KnnPageCover(page, offsetof(KnnMetaPage, extents));
 }
 
+/*
+ * Everything else is computed from the shape, sizes of memory included, so that
+ * nothing of it is believed unseen.
+ */
+static bool
+shape_is_possible(Relation index, const KnnShape *shape)
+{
+	int32		typmod = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+
+	/* what typmod packs: type/knn_vector.h */
+	return shape->method == KNN_METHOD_HNSW &&
+		shape->space >= KNN_SPACE_L2 && shape->space <= KNN_SPACE_HAMMING &&
+		shape->encoding == KNN_ENCODING_ROTATED_8 &&
+		shape->dim >= 1 && shape->dim <= KNN_MAX_DIM &&
+		(typmod < 0 || shape->dim == (uint32) (typmod & 0xFFFF)) &&
+		shape->m >= 2 && shape->m <= 100 &&
+		shape->ef_construction >= 1 && shape->ef_construction <= 10000;
+}
+
 static KnnMetaPage *
 check_meta(Relation index, Page page)
 {
@@ -196,10 +215,28 @@ check_meta(Relation index, Page page)
 				 errhint("Install the newer version of extension knn, or REINDEX the index.")));
 	if (meta->nextents > KNN_MAX_EXTENTS)
 		KnnReportDamage(index, KNN_META_BLOCK, "The metapage lists too many extents.");
-	if (meta->shape.dim < 1 || meta->shape.dim > KNN_MAX_DIM ||
-		meta->shape.m < 2 || meta->shape.m > 100)
+	if (!shape_is_possible(index, &meta->shape))
 		KnnReportDamage(index, KNN_META_BLOCK, "The metapage's shape is out of range.");
 	return meta;
+}
+
+/* Does an extent end at or before block "end"? */
+static bool
+extent_fits(const KnnColumnShape *columns, const KnnMetaExtent *extent, BlockNumber end)
+{
+	uint64		blocks = 0;
+	int			first;
+	int			last;
+
+	group_columns(extent->group, &first, &last);
+	for (int column = first; column <= last; column++)
+	{
+		/* not KnnColumnBlocks, for which more than an index holds is an error */
+		if ((uint64) extent->nitems * columns[column].width / KNN_PAGE_CAPACITY > end)
+			return false;
+		blocks += KnnColumnBlocks(&columns[column], extent->nitems);
+	}
+	return extent->first_block + blocks <= end;
 }
 
 /* Take over what changes; extents already known are the same as before. */
@@ -220,8 +257,11 @@ take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 		int			first;
 		int			last;
 
+		/* extents follow each other without a gap, and end within the index */
 		if (listed->group >= KNN_NGROUPS || listed->nitems == 0 ||
-			listed->nitems > KNN_INVALID_ID - 1 - store->capacity[listed->group])
+			listed->nitems > KNN_INVALID_ID - 1 - store->capacity[listed->group] ||
+			listed->first_block != store->nblocks ||
+			!extent_fits(store->columns, listed, meta->nblocks))
 			KnnReportDamage(index, KNN_META_BLOCK, "The metapage lists an impossible extent.");
 		n = store->nextents[listed->group];
 		extents = MemoryContextAlloc(store->context, sizeof(KnnExtent) * (n + 1));
@@ -242,8 +282,11 @@ take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 		store->extents[listed->group] = extents;
 		store->nextents[listed->group] = n + 1;
 		store->capacity[listed->group] += listed->nitems;
+		store->nblocks = block;
 		store->nextents_total = i + 1;
 	}
+	if (store->nblocks != meta->nblocks)
+		KnnReportDamage(index, KNN_META_BLOCK, "The extents do not add up to the blocks given out.");
 	for (int group = 0; group < KNN_NGROUPS; group++)
 	{
 		if (store->used[group] > store->capacity[group])
@@ -355,6 +398,7 @@ store_load(Relation index, const KnnMetaPage *meta)
 	store->relid = RelationGetRelid(index);
 	store->file = KnnRelationFile(index);
 	store->shape = meta->shape;
+	store->nblocks = 1;			/* the metapage */
 	KnnStoreColumns(&store->shape, store->columns);
 	return store;
 }

@@ -77,11 +77,21 @@ typedef enum KnnMethod
 	KNN_METHOD_HNSW = 1
 } KnnMethod;
 
-/* Encodings of the code column; stored on disk. */
-typedef enum KnnEncoding
+/* How the column "vector" keeps full vectors; stored on disk. */
+typedef enum KnnVectorStorage
 {
-	KNN_ENCODING_ROTATED_8 = 1,	/* core/code.h */
-} KnnEncoding;
+	KNN_VECTORS_FLOAT = 0,
+	KNN_VECTORS_HALF = 1,		/* rounded to half precision */
+	KNN_VECTORS_NONE = 2		/* there is no such column */
+} KnnVectorStorage;
+
+/* What the option "mode" said; stored on disk. */
+typedef enum KnnMode
+{
+	KNN_MODE_UNSET = 0,
+	KNN_MODE_IN_MEMORY = 1,
+	KNN_MODE_ON_DISK = 2
+} KnnMode;
 
 /* What the options resolved to at creation: frozen. */
 typedef struct KnnShape
@@ -89,12 +99,15 @@ typedef struct KnnShape
 	uint8		method;			/* KnnMethod */
 	uint8		space;			/* knn_space */
 	uint8		data_type;		/* KnnDataType of the column */
-	uint8		encoding;		/* KnnEncoding */
+	uint8		encoding;		/* knn_encoding of the code column */
 	uint32		dim;
 	uint32		m;
 	uint32		ef_construction;
 	uint32		ef_search;		/* default of scans */
-	uint32		unused;
+	uint8		vectors;		/* KnnVectorStorage */
+	uint8		mode;			/* KnnMode */
+	uint8		compression;	/* level: 1, 2, 4, 8, 16 or 32 */
+	uint8		clip;			/* out of half's range: clip instead of error */
 	uint64		seed;			/* of the rotation and of the levels */
 } KnnShape;
 
@@ -204,6 +217,7 @@ typedef struct KnnStore
 	uint32		entry;
 	uint32		entry_level;
 	uint32		used[KNN_NGROUPS];
+	BlockNumber nblocks;		/* the metapage and all extents */
 	uint32		nextents_total;
 	uint32		nextents[KNN_NGROUPS];
 	uint32		capacity[KNN_NGROUPS];	/* ids covered by the extents */
