@@ -97,6 +97,7 @@ void
 KnnCheckPage(KnnCheck *check, BlockNumber block, Page page, KnnColumn column)
 {
 	PageHeader	header = (PageHeader) page;
+	const KnnColumnShape *shape = &check->store->columns[column];
 	KnnPageSpecial *special;
 
 	if (PageIsNew(page))
@@ -113,6 +114,10 @@ KnnCheckPage(KnnCheck *check, BlockNumber block, Page page, KnnColumn column)
 	special = KnnPageGetSpecial(page);
 	if (special->unused1 != 0 || special->unused2 != 0)
 		KnnCheckFail(check, block, "Unused bytes of the page's special area are not zero.");
+
+	if (shape->per_page != 0 &&
+		(header->pd_lower - MAXALIGN(SizeOfPageHeaderData)) % shape->width != 0)
+		KnnCheckFail(check, block, "The page's contents end within an item.");
 
 	/* this is left out of full-page images, so it would not survive either */
 	if (!all_zero(page + header->pd_lower, header->pd_upper - header->pd_lower))

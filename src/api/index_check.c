@@ -47,8 +47,12 @@ check_context(void *arg)
 {
 	KnnCheck   *check = arg;
 
-	errcontext("while checking block %u of index \"%s\"",
-			   check->block, RelationGetRelationName(check->index));
+	if (check->block == InvalidBlockNumber)
+		errcontext("while checking the rows of index \"%s\"",
+				   RelationGetRelationName(check->index));
+	else
+		errcontext("while checking block %u of index \"%s\"",
+				   check->block, RelationGetRelationName(check->index));
 }
 
 static void
@@ -81,6 +85,7 @@ check_index(KnnCheck *check, Snapshot snapshot)
 	KnnCheckReferences(check);
 	KnnCheckVectors(check);
 	KnnCheckOtherBlocks(check);
+	check->block = InvalidBlockNumber;
 	KnnCheckRows(check, snapshot);
 	if (check->at_rest)
 		KnnCheckReach(check);
