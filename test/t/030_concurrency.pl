@@ -78,14 +78,14 @@ FROM (SELECT id, d, lag(d) OVER () AS before FROM
 my %everything = (
 	"\\set r random(0, 5999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;" => 40,
 	"\\set r random(1, 5)\nINSERT INTO t (v) SELECT v FROM queries WHERE id = :r;" => 5,
-	"\\set r random(0, 999)\nDELETE FROM t WHERE id % 1000 = :r;" => 20,
+	"\\set r random(0, 999)\nDELETE FROM t WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 20,
 	# rows are locked in the order of their ids, so that updates do not deadlock
 	"\\set r random(0, 999)\nUPDATE t SET n = n + 1 WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 20,
 	"\\set r random(0, 999)\nUPDATE t SET v = v + v WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 5,
 	"BEGIN;\n\\set r random(0, 5999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;\nROLLBACK;" => 5,
 	"VACUUM t;" => 4,
 	$scan => 40);
-pgbench('everything', \%everything, '-c', '6', '-T', '12');
+pgbench('everything', \%everything, '-c', '6', '-T', '8');
 check('everything at once');
 $node->safe_psql('postgres', 'VACUUM t');
 check('everything at once, then VACUUM');
@@ -115,7 +115,7 @@ pgbench('equal rows come and go',
 		"\\set r random(0, 19)\nDELETE FROM t WHERE id % 20 = :r AND v = (SELECT v FROM queries WHERE id = 7);" => 5,
 		"VACUUM t;" => 3
 	},
-	'-c', '5', '-T', '5');
+	'-c', '5', '-T', '4');
 $node->safe_psql('postgres', 'DELETE FROM t WHERE v = (SELECT v FROM queries WHERE id = 7) AND id % 16 <> 0; VACUUM t');
 check('equal rows come and go');
 check_entries($node, 't', 't_idx', 'equal rows come and go');

@@ -33,7 +33,7 @@ my %writes = (
 	"\\set r random(0, 4999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;" => 30,
 	# equal rows join a node that a concurrent build may know already
 	"INSERT INTO t (v) SELECT v FROM queries WHERE id = 3;" => 10,
-	"\\set r random(0, 999)\nDELETE FROM t WHERE id % 1000 = :r;" => 10,
+	"\\set r random(0, 999)\nDELETE FROM t WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 10,
 	"\\set r random(0, 999)\nUPDATE t SET n = n + 1 WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 20,
 	"\\set r random(0, 999)\nUPDATE t SET v = v + v WHERE id IN (SELECT id FROM t WHERE id % 1000 = :r ORDER BY id FOR UPDATE);" => 5,
 	"BEGIN;\n\\set r random(0, 4999)\nINSERT INTO t (v) SELECT v FROM pool WHERE id = :r;\nROLLBACK;" => 5);
