@@ -442,6 +442,8 @@ CREATE FUNCTION knn_space_l1(internal) RETURNS int4
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 CREATE FUNCTION knn_space_linf(internal) RETURNS int4
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION knn_space_hamming(internal) RETURNS int4
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 
 -- operator classes of knn_hnsw
 
@@ -470,6 +472,11 @@ CREATE OPERATOR CLASS knn_vector_linf_ops
 	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 knn_space_linf(internal);
 
+CREATE OPERATOR CLASS knn_vector_hamming_ops
+	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <~> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_hamming(internal);
+
 -- administration
 
 -- what an index is, and its state; for whoever may read the table or pg_monitor
@@ -497,3 +504,15 @@ CREATE FUNCTION knn_index_check(index regclass, heapallindexed boolean DEFAULT f
 
 COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
 	'raise an error unless the index is sound (and holds all rows; and warn about rows no search can find)';
+
+-- bytes of memory that an index would take, by the rules of thumb of OpenSearch
+CREATE FUNCTION knn_estimate_memory(method text, dimension integer, count bigint,
+	data_type text DEFAULT 'float', compression_level text DEFAULT NULL,
+	encoder text DEFAULT NULL, m integer DEFAULT 16, nlist integer DEFAULT NULL,
+	bits integer DEFAULT NULL, pq_m integer DEFAULT NULL, code_size integer DEFAULT NULL,
+	segments integer DEFAULT 1) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION knn_estimate_memory(text, integer, bigint, text, text, text, integer, integer,
+	integer, integer, integer, integer) IS
+	'estimated bytes of memory of a vector index';

@@ -10,6 +10,7 @@
 #include "access/amapi.h"
 #include "nodes/execnodes.h"
 
+#include "am/value.h"
 #include "core/graph_search.h"
 #include "store/store.h"
 #include "type/knn_vector.h"
@@ -41,22 +42,11 @@ typedef struct KnnPageReader
 extern void KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store,
 							  knn_search *search);
 
-/* Sets the query; v is normalised where the space asks for it. */
-extern void KnnPageReaderSetQuery(KnnPageReader *reader, const float *v);
+/* Sets the query, by its elements (value.h). */
+extern void KnnPageReaderSetQuery(KnnPageReader *reader, const void *elements);
 
 /* palloc and pfree of one memory context as the core's allocator. */
 extern knn_allocator KnnContextAllocator(MemoryContext context);
-
-/*
- * The value of an indexed column as the index keeps it: a float vector of the
- * index's dimension, normalised where the space asks for it, -0 made 0, in the
- * current memory context (never the datum's own memory).  NULL when it is not to
- * be indexed (zero vector under cosine).
- */
-extern float *KnnIndexedValue(const KnnShape *shape, Datum value);
-
-/* ERROR unless the vector has the index's dimension. */
-extern void KnnCheckDimension(Relation index, const KnnShape *shape, const KnnVector *v);
 
 /* hnsw_build.c */
 extern IndexBuildResult *knn_hnsw_build(Relation heap, Relation index, IndexInfo *info);
@@ -68,11 +58,11 @@ extern bool knn_hnsw_insert(Relation index, Datum *values, bool *isnull,
 							IndexUniqueCheck unique, bool unchanged, IndexInfo *info);
 
 /*
- * Insert a prepared vector.  unchanged: an equal one is probably there, so a
+ * Insert a value.  unchanged: an equal one is probably there, so a
  * narrow search looks for it first.  Memory is taken from the current context.
  */
-extern void KnnHnswInsertVector(Relation index, KnnStore *store, const float *v,
-								ItemPointer tid, bool unchanged);
+extern void KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
+							   ItemPointer tid, bool unchanged);
 
 /* hnsw_scan.c */
 extern IndexScanDesc knn_hnsw_beginscan(Relation index, int nkeys, int norderbys);

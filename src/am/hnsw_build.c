@@ -24,8 +24,7 @@
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
-#include "am/opclass.h"
-#include "am/options.h"
+#include "am/shape.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
 #include "compat.h"
@@ -54,7 +53,8 @@ typedef struct HnswBuild
 	MemoryContext row_context;	/* reset for each row */
 
 	/* after the first pass */
-	BufFile    *file;			/* n vectors of dim floats */
+	BufFile    *file;			/* n vectors, stored form or else elements */
+	Size		kept_size;		/* bytes of each */
 	uint32		n;
 	double	   *sum;
 	knn_fingerprint_set seen;
@@ -72,54 +72,6 @@ typedef struct HnswBuild
 	uint32	   *old_of_new;		/* position in the file of each node */
 	uint32	   *new_of_old;
 } HnswBuild;
-
-/* ---- shape ---- */
-
-/* Dimension and data type of the column, which an index needs to know. */
-static void
-column_shape(Relation index, KnnShape *shape)
-{
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(index), 0);
-
-	if (attribute->atttypmod < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("column \"%s\" needs a dimension to be indexed",
-						NameStr(attribute->attname)),
-				 errdetail("Its type is knn_vector without a dimension."),
-				 errhint("Declare it as knn_vector(768), say, or index an expression such as ((v::knn_vector(768))).")));
-	shape->dim = KnnTypmodDim(attribute->atttypmod);
-	shape->data_type = KnnTypmodDataType(attribute->atttypmod);
-	if (shape->data_type != KNN_DATA_FLOAT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("access method \"knn_hnsw\" does not support data type \"%s\"",
-						KnnDataTypeName(shape->data_type)),
-				 errdetail("Only data type \"float\" can be indexed."),
-				 errhint("Index an expression that converts the column, such as ((v::knn_vector(%u))).",
-						 shape->dim)));
-}
-
-static void
-resolve_shape(Relation index, KnnShape *shape)
-{
-	KnnHnswOptions options = KnnHnswOptionsOf(index);
-
-	memset(shape, 0, sizeof(*shape));
-	column_shape(index, shape);
-	shape->method = KNN_METHOD_HNSW;
-	shape->space = KnnIndexSpace(index);
-	shape->encoding = KNN_ENCODING_ROTATED_8;
-	shape->vectors = KNN_VECTORS_FLOAT;
-	shape->compression = 1;
-	shape->m = options.m;
-	shape->ef_construction = options.ef_construction;
-	shape->ef_search = options.ef_search;
-	if (!pg_strong_random(&shape->seed, sizeof(shape->seed)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-}
 
 /* ---- first pass: read ---- */
 
@@ -156,19 +108,18 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 {
 	HnswBuild  *build = state;
 	MemoryContext old;
-	float	   *v;
+	KnnValue	value;
 	uint32		node;
 	int			found;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(build->row_context);
-	v = KnnIndexedValue(&build->shape, values[0]);
-	if (v != NULL)
+	if (KnnIndexedValue(&build->shape, values[0], &value))
 	{
-		Size		size = sizeof(float) * build->shape.dim;
+		const void *kept = value.stored ? value.stored : value.elements;
 
-		found = knn_fingerprint_set_add(&build->seen, v, size, &node);
+		found = knn_fingerprint_set_add(&build->seen, kept, build->kept_size, &node);
 		if (found < 0)
 			elog(ERROR, "out of memory");
 		if (found)
@@ -182,9 +133,12 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 								KNN_INVALID_ID - 1),
 						 errhint("Partition the table.")));
 			remember_tid(build, tid);
-			BufFileWrite(build->file, v, size);
-			for (uint32 i = 0; i < build->shape.dim; i++)
-				build->sum[i] += v[i];
+			BufFileWrite(build->file, (void *) kept, build->kept_size);
+			if (knn_encoding_is_float(build->shape.encoding))
+			{
+				for (uint32 i = 0; i < build->shape.dim; i++)
+					build->sum[i] += ((float *) value.elements)[i];
+			}
 			build->n++;
 		}
 		build->nrows++;
@@ -195,21 +149,20 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 
 /* ---- second pass: graph ---- */
 
+/* The next vector of the file, in the form it is kept. */
 static void
-read_vector(HnswBuild *build, float *v)
+read_kept(HnswBuild *build, void *kept)
 {
-	Size		size = sizeof(float) * build->shape.dim;
-
-	if (BufFileRead(build->file, v, size) != size)
+	if (BufFileRead(build->file, kept, build->kept_size) != build->kept_size)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not read vectors back from temporary file: %m")));
 }
 
 static void
-seek_vector(HnswBuild *build, uint32 position)
+seek_kept(HnswBuild *build, uint32 position)
 {
-	off_t		offset = (off_t) position * sizeof(float) * build->shape.dim;
+	off_t		offset = (off_t) position * build->kept_size;
 
 	if (BufFileSeek(build->file, 0, offset, SEEK_SET) != 0)
 		ereport(ERROR,
@@ -217,6 +170,10 @@ seek_vector(HnswBuild *build, uint32 position)
 				 errmsg("could not seek in temporary file: %m")));
 }
 
+/*
+ * The encoder of the graph: 8 bits whatever the index keeps, so that the graph is
+ * as good with codes of fewer bits.
+ */
 static void
 make_centre(HnswBuild *build, knn_encoder *encoder)
 {
@@ -224,9 +181,13 @@ make_centre(HnswBuild *build, knn_encoder *encoder)
 
 	encoder->dim = dim;
 	encoder->space = build->shape.space;
+	encoder->encoding = knn_encoding_is_float(build->shape.encoding) ?
+		KNN_ENCODING_ROTATED_8 : build->shape.encoding;
 	encoder->kernels = knn_kernels_get();
 	encoder->signs = NULL;
 	encoder->centre = NULL;
+	if (!knn_encoding_is_float(build->shape.encoding))
+		return;
 	if (knn_space_rotates(build->shape.space))
 	{
 		uint8	   *signs = palloc(KNN_ROTATION_SIGN_BYTES(dim));
@@ -260,7 +221,8 @@ fitting(HnswBuild *build)
 	{
 		uint64		middle = (low + high + 1) / 2;
 
-		if (knn_graph_memory(middle, build->shape.dim, build->shape.m) <= limit)
+		if (knn_graph_memory(middle, build->graph.encoder.encoding, build->shape.dim,
+							 build->shape.m) <= limit)
 			low = middle;
 		else
 			high = middle - 1;
@@ -278,7 +240,8 @@ static void
 build_graph(HnswBuild *build)
 {
 	knn_graph  *graph = &build->graph;
-	float	   *v = palloc(sizeof(float) * build->shape.dim);
+	void	   *kept = palloc(build->kept_size);
+	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_GRAPH);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
@@ -300,21 +263,23 @@ build_graph(HnswBuild *build)
 						   build->in_memory, build->n),
 				 errhint("The whole graph needs maintenance_work_mem = '%llu MB'.",
 						 (unsigned long long)
-						 (knn_graph_memory(build->n, build->shape.dim, build->shape.m) / (1024 * 1024) + 1))));
+						 (knn_graph_memory(build->n, graph->encoder.encoding, build->shape.dim,
+										   build->shape.m) / (1024 * 1024) + 1))));
 
 	if (knn_graph_init(graph, build->in_memory) != KNN_OK)
 		elog(ERROR, "out of memory");
-	seek_vector(build, 0);
+	seek_kept(build, 0);
 	for (uint32 i = 0; i < build->in_memory; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		read_vector(build, v);
-		if (knn_graph_add(graph, v) != KNN_OK)
+		read_kept(build, kept);
+		if (knn_graph_add(graph, KnnElementsOfStored(&build->shape, kept, scratch)) != KNN_OK)
 			elog(ERROR, "out of memory");
 		if (i % 64 == 63)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
-	pfree(v);
+	pfree(kept);
+	pfree(scratch);
 }
 
 /* ---- third pass: write ---- */
@@ -496,44 +461,71 @@ write_upper(HnswBuild *build)
 	pfree(item);
 }
 
+/*
+ * The graph's codes, or, when the index keeps fewer bits, codes made anew from
+ * the vectors.
+ */
 static void
 write_codes(HnswBuild *build)
 {
 	const knn_graph *graph = &build->graph;
 	uint32		width = build->columns[KNN_COLUMN_CODE].width;
-	KnnCodeItem *item = palloc0(width);
+	uint32		factor_bytes = KnnFactorBytes(&build->shape);
+	char	   *item = palloc0(width);
+	knn_encoder encoder = graph->encoder;
+	bool		again = build->shape.encoding != graph->encoder.encoding;
+	void	   *kept = palloc(build->kept_size);
+	float	   *elements = palloc(sizeof(float) * build->shape.dim);
+	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 	KnnColumnWriter writer;
 
+	encoder.encoding = build->shape.encoding;
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = build->old_of_new[id];
+		knn_code_factors factors = graph->factors[node];
 
-		item->factors = graph->factors[node];
-		memcpy(item->code, knn_graph_code(graph, node), build->shape.dim);
+		if (again)
+		{
+			seek_kept(build, node);
+			read_kept(build, kept);
+			knn_encode(&encoder, KnnElementsOfStored(&build->shape, kept, elements),
+					   &factors, (uint8 *) item + factor_bytes, scratch);
+		}
+		else
+			memcpy(item + factor_bytes, knn_graph_code(graph, node),
+				   knn_code_bytes(encoder.encoding, build->shape.dim));
+		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
 	}
 	KnnColumnWriterEnd(&writer);
 	pfree(item);
+	pfree(kept);
+	pfree(elements);
+	pfree(scratch);
 }
 
 static void
 write_vectors(HnswBuild *build)
 {
-	float	   *v = palloc(sizeof(float) * build->shape.dim);
+	uint32		width = build->columns[KNN_COLUMN_VECTOR].width;
+	char	   *item = palloc0(Max(width, build->kept_size));
 	KnnColumnWriter writer;
 
+	if (width == 0)
+		return;
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
-		seek_vector(build, build->old_of_new[id]);
-		read_vector(build, v);
-		KnnColumnWriterAppend(&writer, v);
+		seek_kept(build, build->old_of_new[id]);
+		read_kept(build, item);
+		KnnColumnWriterAppend(&writer, item);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
 	}
 	KnnColumnWriterEnd(&writer);
-	pfree(v);
+	pfree(item);
 }
 
 static void
@@ -584,7 +576,8 @@ write_pages(HnswBuild *build)
 	{
 		meta->entry = build->new_of_old[graph->entry];
 		meta->entry_level = graph->entry_level;
-		add_extent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+		if (build->centre)
+			add_extent(meta, build->columns, KNN_GROUP_CENTRE, 1);
 		add_extent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
 		add_extent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
 		add_extent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
@@ -597,12 +590,15 @@ write_pages(HnswBuild *build)
 
 	if (build->in_memory > 0)
 	{
-		KnnColumnWriter writer;
+		if (build->centre)
+		{
+			KnnColumnWriter writer;
 
-		KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-							 KNN_COLUMN_CENTRE);
-		KnnColumnWriterAppend(&writer, build->centre);
-		KnnColumnWriterEnd(&writer);
+			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
+								 KNN_COLUMN_CENTRE);
+			KnnColumnWriterAppend(&writer, build->centre);
+			KnnColumnWriterEnd(&writer);
+		}
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);
@@ -617,52 +613,47 @@ write_pages(HnswBuild *build)
 			 RelationGetNumberOfBlocks(build->index), expected);
 }
 
+/* Insert the vector at a position of the file, for one row. */
+static void
+insert_kept(HnswBuild *build, uint32 position, ItemPointer tid, bool unchanged)
+{
+	MemoryContext old = MemoryContextSwitchTo(build->row_context);
+	KnnStore   *store = KnnStoreOpen(build->index);
+	void	   *kept = palloc(build->kept_size);
+	KnnValue	value;
+
+	KnnStoreHold(store, build->row_context);
+	seek_kept(build, position);
+	read_kept(build, kept);
+	value.stored = build->shape.vectors == KNN_VECTORS_NONE ? NULL : kept;
+	value.elements = unconstify(void *,
+								KnnElementsOfStored(&build->shape, kept,
+													palloc(sizeof(float) * build->shape.dim)));
+	KnnHnswInsertValue(build->index, store, &value, tid, unchanged);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(build->row_context);
+}
+
 /* What did not fit into memory goes the way of ordinary inserts. */
 static void
 insert_rest(HnswBuild *build)
 {
-	float	   *v = palloc(sizeof(float) * build->shape.dim);
-	uint32		next_duplicate = 0;
-
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_INSERT);
-	seek_vector(build, build->in_memory);
 	for (uint32 i = build->in_memory; i < build->n; i++)
 	{
-		MemoryContext old;
-		KnnStore   *store;
-
 		CHECK_FOR_INTERRUPTS();
-		read_vector(build, v);
-		old = MemoryContextSwitchTo(build->row_context);
-		store = KnnStoreOpen(build->index);
-		KnnStoreHold(store, build->row_context);
-		KnnHnswInsertVector(build->index, store, v, &build->tids[i], false);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(build->row_context);
+		insert_kept(build, i, &build->tids[i], false);
 		if (i % 64 == 63)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
 
 	/* rows equal to those */
-	for (; next_duplicate < build->nduplicates; next_duplicate++)
+	for (uint32 i = 0; i < build->nduplicates; i++)
 	{
-		DuplicateRow *duplicate = &build->duplicates[next_duplicate];
-		MemoryContext old;
-		KnnStore   *store;
-
-		if (duplicate->node < build->in_memory)
-			continue;
 		CHECK_FOR_INTERRUPTS();
-		seek_vector(build, duplicate->node);
-		read_vector(build, v);
-		old = MemoryContextSwitchTo(build->row_context);
-		store = KnnStoreOpen(build->index);
-		KnnStoreHold(store, build->row_context);
-		KnnHnswInsertVector(build->index, store, v, &duplicate->tid, true);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(build->row_context);
+		if (build->duplicates[i].node >= build->in_memory)
+			insert_kept(build, build->duplicates[i].node, &build->duplicates[i].tid, true);
 	}
-	pfree(v);
 }
 
 IndexBuildResult *
@@ -681,8 +672,10 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(build.context);
 
-	resolve_shape(index, &build.shape);
+	build.shape = KnnResolveHnswShape(index);
 	KnnStoreColumns(&build.shape, build.columns);
+	build.kept_size = build.shape.vectors == KNN_VECTORS_NONE ?
+		KnnElementsSize(&build.shape) : KnnStoredSize(&build.shape);
 	build.sum = palloc0(sizeof(double) * build.shape.dim);
 	build.tids_room = 1024;
 	build.tids = palloc(sizeof(ItemPointerData) * build.tids_room);
@@ -735,10 +728,9 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 void
 knn_hnsw_buildempty(Relation index)
 {
-	KnnShape	shape;
+	KnnShape	shape = KnnResolveHnswShape(index);
 	Buffer		buffer;
 
-	resolve_shape(index, &shape);
 	buffer = ReadBufferExtended(index, INIT_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
 	START_CRIT_SECTION();
 	KnnMetaPageInit(BufferGetPage(buffer), &shape);

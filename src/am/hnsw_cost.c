@@ -24,6 +24,7 @@
 
 #include "access/genam.h"
 #include "am/options.h"
+#include "am/shape.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -75,11 +76,11 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 
 	index = index_open(info->indexoid, NoLock);
 	options = KnnHnswOptionsOf(index);
+	ef = knn_ef_search > 0 ? knn_ef_search : KnnHnswEfSearch(index, NULL);
 	if (TupleDescAttr(RelationGetDescr(index), 0)->atttypmod >= 0)
 		dim = KnnTypmodDim(TupleDescAttr(RelationGetDescr(index), 0)->atttypmod);
 	index_close(index, NoLock);
 
-	ef = knn_ef_search > 0 ? knn_ef_search : options.ef_search;
 	ef = Min(ef, rows);
 
 	genericcostestimate(root, path, loop_count, &costs);

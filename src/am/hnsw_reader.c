@@ -124,8 +124,10 @@ page_prefetch(void *state, uint32_t id)
 static inline void
 score_item(KnnPageReader *reader, const KnnCodeItem *item, float *distance, float *error)
 {
-	*distance = knn_query_score(&reader->query, &item->factors, item->code);
-	*error = knn_query_error(&reader->query, &item->factors);
+	const knn_code_factors *factors = KnnCodeFactors(reader->store, item);
+
+	*distance = knn_query_score(&reader->query, factors, KnnCodeBytes(reader->store, item));
+	*error = knn_query_error(&reader->query, factors);
 }
 
 /* Codes that may cross pages: one at a time. */
@@ -220,8 +222,8 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_se
 
 	reader->index = index;
 	reader->store = store;
-	reader->q8 = palloc(dim);
-	reader->qf = palloc(sizeof(float) * dim);
+	reader->q8 = palloc(KNN_QUERY_ROOM(dim));
+	reader->qf = palloc(sizeof(float) * KNN_QUERY_ROOM(dim));
 	reader->code_scratch = palloc(store->columns[KNN_COLUMN_CODE].width);
 	reader->links = palloc(store->columns[KNN_COLUMN_LINKS].width);
 	reader->upper = palloc(store->columns[KNN_COLUMN_UPPER].width);
@@ -238,41 +240,7 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_se
 }
 
 void
-KnnPageReaderSetQuery(KnnPageReader *reader, const float *v)
+KnnPageReaderSetQuery(KnnPageReader *reader, const void *elements)
 {
-	knn_query_prepare(&reader->query, &reader->store->encoder, v, reader->q8, reader->qf);
-}
-
-/* ---- values ---- */
-
-void
-KnnCheckDimension(Relation index, const KnnShape *shape, const KnnVector *v)
-{
-	if (v->dim != shape->dim)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("vector has %u dimensions, index \"%s\" has %u",
-						v->dim, RelationGetRelationName(index), shape->dim)));
-}
-
-float *
-KnnIndexedValue(const KnnShape *shape, Datum value)
-{
-	KnnVector  *v = KnnVectorConvert(KnnVectorFromDatum(value), KNN_DATA_FLOAT);
-	float	   *out;
-
-	if (v->dim != shape->dim)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("vector has %u dimensions, the index has %u", v->dim, shape->dim)));
-	out = palloc(sizeof(float) * shape->dim);
-	for (uint32 i = 0; i < shape->dim; i++)
-		out[i] = KnnVectorFloats(v)[i] + 0.0f;	/* -0 + 0 is 0 */
-	if (knn_space_normalises(shape->space) &&
-		!knn_normalise(knn_kernels_get(), out, shape->dim))
-	{
-		pfree(out);
-		return NULL;
-	}
-	return out;
+	knn_query_prepare(&reader->query, &reader->store->encoder, elements, reader->q8, reader->qf);
 }

@@ -7,12 +7,20 @@
  * can be (estimate less bound).  Whenever the queue's first has only an
  * estimate, its exact distance is computed from the full vector and it goes back
  * under that; when the first is exact, nothing behind it can precede it, and its
- * rows are returned.  So a row's order is exact, and only the few vectors whose
- * bound overlaps are read in full; no k is needed.
+ * rows are returned.  So rows are ordered by exact distance, and only the few
+ * vectors whose bound overlaps are read in full; no k is needed.  (The bound is
+ * probable, not certain, where codes are rotated: see core/code.h.)
+ *
+ * With knn.rescore = on (or knn.oversample_factor set) OpenSearch's two phases are
+ * kept instead: row k is returned when the first pass's max(100, k * factor)
+ * nearest by estimate have been computed exactly.  With knn.rescore = off rows are
+ * ranked by estimates alone.
  *
  * When the queue runs dry and more rows are wanted, the search is widened to
  * twice its width and continues, until the graph is exhausted or
- * knn.max_scan_tuples vectors have been looked at.
+ * knn.max_scan_tuples vectors have been looked at.  A wider search may find a row
+ * that is nearer than one returned already, as does a row whose bound failed.
+ * Such rows come at the end of the scan, after all others, unless knn.scan_order = relaxed returns them at once.
  *
  * Locks: none is held, and nothing is pinned, between calls.  A node's TIDs are
  * copied when the node is returned.  VACUUM may remove a TID after that and its
@@ -25,6 +33,8 @@
 
 #include "access/relscan.h"
 #include "am/options.h"
+#include "am/rerank.h"
+#include "am/shape.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -55,8 +65,12 @@ typedef struct HnswScan
 	KnnStore   *store;
 	KnnPageReader reader;
 	knn_search	search;
-	float	   *query;			/* full precision, normalised if the space does */
-	float	   *vector;			/* a full vector that crosses pages */
+	KnnRerank	rerank;
+
+	/* how exact distances are used */
+	bool		exact;			/* not at all: estimates rank, or are exact */
+	double		oversample;		/* of the two-phase search, 0: lazily */
+	uint32		nreturned;		/* nodes, for the size of the first pass */
 
 	/* binary heap by key */
 	QueueItem  *queue;
@@ -73,6 +87,12 @@ typedef struct HnswScan
 
 	bool		any_returned;
 	float		last_distance;	/* of the node returned last */
+
+	/* nodes found too late for the order, returned at the end of the scan */
+	uint32	   *late;
+	uint32		nlate;
+	uint32		late_room;
+	uint32		next_late;
 } HnswScan;
 
 /* ---- queue ---- */
@@ -137,24 +157,39 @@ queue_pop(HnswScan *so)
 
 /* ---- search ---- */
 
-/* Queue the nodes of the beam that were not queued before. */
+/*
+ * Queue the nodes of the beam that were not queued before, nearest first.  In a
+ * two-phase search at most those of the first pass, with exact distances.
+ */
 static void
 queue_beam(HnswScan *so)
 {
-	for (uint32 i = 0; i < so->search.nbeam; i++)
+	uint32		end = so->search.nbeam;
+
+	if (so->oversample > 0)
+	{
+		uint32		pass = KnnFirstPass(so->nreturned + 1, so->oversample);
+		uint32		n = 0;
+
+		for (end = 0; end < so->search.nbeam && n < pass; end++)
+			n += (so->search.beam[end].flags & KNN_CANDIDATE_DEAD) == 0;
+	}
+	for (uint32 i = 0; i < end; i++)
 	{
 		knn_candidate *c = &so->search.beam[i];
-		float		least = c->distance - c->error - fabsf(c->distance) * ROUNDING;
+		QueueItem	item;
 
 		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
-		/* an estimate that overflowed tells nothing of the exact distance */
-		queue_push(so, (QueueItem) {
-			.key = isnan(least) ? -get_float4_infinity() : least,
-			.exact = false,
-			.node = c->id
-		});
+		item.node = c->id;
+		item.exact = so->exact;
+		item.key = isnan(c->distance) ? get_float4_infinity() :
+			so->exact ? c->distance :
+			c->distance - c->error - fabsf(c->distance) * ROUNDING;
+		if (so->oversample > 0)
+			item.key = -get_float4_infinity();	/* exact before any is returned */
+		queue_push(so, item);
 	}
 }
 
@@ -162,11 +197,13 @@ static void
 start_search(IndexScanDesc scan, HnswScan *so)
 {
 	int			width = knn_ef_search > 0 ? knn_ef_search :
-		KnnHnswOptionsOf(scan->indexRelation).ef_search;
+		KnnHnswEfSearch(scan->indexRelation, &so->store->shape);
 	uint32		entry = so->store->entry;
 
 	if (entry == KNN_INVALID_ID)
 		return;
+	if (so->oversample > 0)
+		width = Max(width, KnnFirstPass(1, so->oversample));
 	if (so->store->entry_level > 0)
 		entry = knn_search_descend(&so->search, entry, so->store->entry_level, 1);
 	if (knn_search_level(&so->search, &entry, 1, 0, width) != KNN_OK)
@@ -191,18 +228,29 @@ widen_search(HnswScan *so)
 	return true;
 }
 
+/*
+ * Exact distance of the queue's first node; those behind it are read ahead when
+ * they have to come from disk.
+ */
 static float
-exact_distance(IndexScanDesc scan, HnswScan *so, uint32 node)
+exact_distance(HnswScan *so)
 {
-	Buffer		buffer;
-	const float *v = KnnStoreReadFixed(so->store, scan->indexRelation, KNN_COLUMN_VECTOR,
-									   node, so->vector, &buffer);
-	float		distance = knn_exact_distance(so->store->encoder.kernels, so->store->shape.space,
-											  so->query, v, so->store->shape.dim);
+	uint32		node = so->queue[0].node;
 
-	if (BufferIsValid(buffer))
-		ReleaseBuffer(buffer);
-	return isnan(distance) ? get_float4_infinity() : distance;
+	if (KnnRerankWantsAhead(&so->rerank, node))
+	{
+		uint32		nodes[KNN_RERANK_AHEAD];
+		int			n = 0;
+
+		/* a heap's front is nearly sorted */
+		for (uint32 i = 0; i < so->nqueue && n < KNN_RERANK_AHEAD; i++)
+		{
+			if (!so->queue[i].exact)
+				nodes[n++] = so->queue[i].node;
+		}
+		KnnRerankAhead(&so->rerank, nodes, n);
+	}
+	return KnnRerankDistance(&so->rerank, node);
 }
 
 /*
@@ -266,6 +314,23 @@ take_chain(IndexScanDesc scan, HnswScan *so)
 	so->chain = item.next;
 }
 
+/*
+ * Remember a node that should have come before others that were returned.
+ */
+static void
+put_off(HnswScan *so, uint32 node)
+{
+	if (so->nlate == so->late_room)
+	{
+		so->late_room = so->late_room ? so->late_room * 2 : 16;
+		if (so->late == NULL)
+			so->late = palloc(sizeof(uint32) * so->late_room);
+		else
+			so->late = repalloc_huge(so->late, mul_size(sizeof(uint32), so->late_room));
+	}
+	so->late[so->nlate++] = node;
+}
+
 /* Move on to the next node in order; false at the end. */
 static bool
 next_node(IndexScanDesc scan, HnswScan *so)
@@ -275,27 +340,37 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		QueueItem	first;
 
 		CHECK_FOR_INTERRUPTS();
+		/* the first pass grows with the rows returned */
+		if (so->oversample > 0)
+			queue_beam(so);
 		if (so->nqueue == 0)
 		{
-			if (!widen_search(so))
+			if (widen_search(so))
+				continue;
+			if (so->next_late == so->nlate)
 				return false;
-			continue;
+			take_node(scan, so, so->late[so->next_late++]);
+			return true;
 		}
 		first = so->queue[0];
 		if (!first.exact)
 		{
-			first.key = exact_distance(scan, so, first.node);
+			first.key = exact_distance(so);
 			first.exact = true;
 			queue_replace_first(so, first);
 			continue;
 		}
 		queue_pop(so);
 
-		/* found only by a wider search, after farther ones were returned */
+		/* found after farther ones were returned */
 		if (so->any_returned && first.key < so->last_distance &&
 			knn_scan_order == KNN_SCAN_ORDER_STRICT)
+		{
+			put_off(so, first.node);
 			continue;
+		}
 		so->any_returned = true;
+		so->nreturned++;
 		so->last_distance = Max(so->last_distance, first.key);
 		take_node(scan, so, first.node);
 		return true;
@@ -327,6 +402,7 @@ knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, i
 	if (orderbys && scan->numberOfOrderBys > 0)
 		memmove(scan->orderByData, orderbys, sizeof(ScanKeyData) * scan->numberOfOrderBys);
 
+	KnnRerankEnd(&so->rerank);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(HnswScan));
 	so->context = context;
@@ -338,6 +414,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	Relation	index = scan->indexRelation;
 	MemoryContext old;
 	ScanKey		orderby;
+	void	   *query = NULL;
 
 	if (scan->numberOfOrderBys != 1)
 		elog(ERROR, "cannot scan knn_hnsw index \"%s\" without an order",
@@ -352,26 +429,29 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	so->store = KnnStoreOpen(index);
 	KnnStoreHold(so->store, so->context);
 	KnnPageReaderInit(&so->reader, index, so->store, &so->search);
-	so->vector = palloc(sizeof(float) * so->store->shape.dim);
 
 	orderby = &scan->orderByData[0];
 	if (!(orderby->sk_flags & SK_ISNULL))
-	{
-		KnnVector  *v = KnnVectorConvert(KnnVectorFromDatum(orderby->sk_argument),
-										 KNN_DATA_FLOAT);
-
-		KnnCheckDimension(index, &so->store->shape, v);
-		so->query = KnnIndexedValue(&so->store->shape, PointerGetDatum(v));
-	}
+		query = KnnQueryElements(index, &so->store->shape, orderby->sk_argument);
 
 	/*
 	 * Every distance to NULL is NULL, and every cosine distance to the zero
 	 * vector NaN: all rows are peers, so any order is right.  The search starts
 	 * from the origin.
 	 */
-	if (so->query == NULL)
-		so->query = palloc0(sizeof(float) * so->store->shape.dim);
-	KnnPageReaderSetQuery(&so->reader, so->query);
+	if (query == NULL)
+		query = palloc0(KnnElementsSize(&so->store->shape));
+	KnnPageReaderSetQuery(&so->reader, query);
+
+	so->exact = knn_rescore == KNN_RESCORE_OFF || !KnnRerankPossible(&so->store->shape);
+	if (!so->exact)
+	{
+		KnnRerankInit(&so->rerank, scan, so->store, query);
+		if (knn_oversample_factor > 0)
+			so->oversample = knn_oversample_factor;
+		else if (knn_rescore == KNN_RESCORE_ON)
+			so->oversample = KnnDefaultOversample(&so->store->shape);
+	}
 	so->last_distance = -get_float4_infinity();
 
 	KnnCountIndexScan(scan);
@@ -416,6 +496,7 @@ knn_hnsw_endscan(IndexScanDesc scan)
 {
 	HnswScan   *so = scan->opaque;
 
+	KnnRerankEnd(&so->rerank);
 	MemoryContextDelete(so->context);
 	pfree(so);
 	scan->opaque = NULL;

@@ -30,6 +30,7 @@ SPACE_FUNCTION(knn_space_ip, KNN_SPACE_INNER_PRODUCT);
 SPACE_FUNCTION(knn_space_cosine, KNN_SPACE_COSINE);
 SPACE_FUNCTION(knn_space_l1, KNN_SPACE_L1);
 SPACE_FUNCTION(knn_space_linf, KNN_SPACE_LINF);
+SPACE_FUNCTION(knn_space_hamming, KNN_SPACE_HAMMING);
 
 knn_space
 KnnIndexSpace(Relation index)

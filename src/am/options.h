@@ -7,25 +7,60 @@
 
 #include "postgres.h"
 
+#include "store/store.h"
 #include "utils/rel.h"
 
-/* As parsed from WITH (...). */
+typedef enum KnnEncoder
+{
+	KNN_ENCODER_UNSET,
+	KNN_ENCODER_FLAT,
+	KNN_ENCODER_SQ,
+	KNN_ENCODER_BINARY,
+	/* known, but not for indexes yet: */
+	KNN_ENCODER_PQ,
+	KNN_ENCODER_LVQ,
+	KNN_ENCODER_LEANVEC
+} KnnEncoder;
+
+/* A boolean option that may not have been given. */
+typedef enum KnnSwitch
+{
+	KNN_SWITCH_UNSET,
+	KNN_SWITCH_OFF,
+	KNN_SWITCH_ON
+} KnnSwitch;
+
+/* WITH (...), free of contradictions; 0 is "not given" but for m. */
 typedef struct KnnHnswOptions
 {
-	int32		vl_len_;
 	int			m;
 	int			ef_construction;
-	int			ef_search;
+	int			ef_search;		/* use KnnHnswEfSearch of shape.h */
+	KnnMode		mode;
+	int			compression;	/* level */
+	KnnEncoder	encoder;
+	int			bits;
+	bool		fp16;			/* "type" */
+	KnnSwitch	clip;
+	KnnSwitch	random_rotation;
+	KnnSwitch	enable_adc;
+	KnnSwitch	store_vectors;
 } KnnHnswOptions;
 
 #define KNN_HNSW_DEFAULT_M					16
 #define KNN_HNSW_MIN_M						2
 #define KNN_HNSW_MAX_M						100
-#define KNN_HNSW_DEFAULT_EF_CONSTRUCTION	100
 #define KNN_HNSW_MIN_EF_CONSTRUCTION		4
 #define KNN_HNSW_MAX_EF_CONSTRUCTION		10000
-#define KNN_DEFAULT_EF_SEARCH				100
+/* ef_construction and ef_search by default, and where codes have fewer than 8 bits */
+#define KNN_HNSW_DEFAULT_EF					100
+#define KNN_HNSW_LOW_BIT_EF					256
 #define KNN_MAX_EF_SEARCH					100000
+
+#define KNN_MAX_COMPRESSION					32
+
+#define KNN_MIN_OVERSAMPLE					1.0
+#define KNN_MAX_OVERSAMPLE					100.0
 
 typedef enum KnnScanOrder
 {
@@ -33,17 +68,41 @@ typedef enum KnnScanOrder
 	KNN_SCAN_ORDER_RELAXED
 } KnnScanOrder;
 
+typedef enum KnnRescore
+{
+	KNN_RESCORE_AUTO,			/* as many exact distances as needed */
+	KNN_RESCORE_ON,				/* those of a first pass of fixed size */
+	KNN_RESCORE_OFF				/* none */
+} KnnRescore;
+
 /* Settings; see options.c for what they mean. */
 extern int	knn_ef_search;
 extern int	knn_max_scan_tuples;
 extern int	knn_scan_order;
+extern int	knn_rescore;		/* KnnRescore */
+extern double knn_oversample_factor;	/* 0: KnnDefaultOversample of shape.h */
 
 /* Registers the options and settings; called once at load. */
 extern void KnnOptionsInit(void);
 
 extern bytea *KnnHnswOptionsParse(Datum reloptions, bool validate);
 
-/* Options of an index with defaults filled in. */
+/* Options of an index as given. */
 extern KnnHnswOptions KnnHnswOptionsOf(Relation index);
+
+/* The value of an option, or ERROR.  Levels are 1, 2, 4, 8, 16 and 32. */
+extern int	KnnParseCompressionLevel(const char *value);
+extern KnnEncoder KnnParseEncoder(const char *value);
+extern const char *KnnEncoderName(KnnEncoder encoder);
+
+/*
+ * The compression level of float vectors that encoder flat, sq or binary comes to;
+ * ERROR when it does not have so many bits (0: not given).
+ */
+extern int	KnnEncoderLevel(KnnEncoder encoder, int bits);
+
+/* ERROR unless the level given (0: none) is the one the encoder comes to. */
+extern void KnnCheckEncoderLevel(KnnEncoder encoder, int bits,
+								 int encoder_level, int compression);
 
 #endif

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "am/value.h"
 #include "api/check.h"
 
 #include "access/relscan.h"
@@ -221,12 +222,13 @@ add_heap_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool 
 {
 	HeapRows   *rows = state;
 	MemoryContext old;
+	KnnValue	value;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(rows->context);
 	/* a zero vector is not indexed under cosine */
-	if (KnnIndexedValue(&rows->check->store->shape, values[0]) != NULL)
+	if (KnnIndexedValue(&rows->check->store->shape, values[0], &value))
 		put_row(rows->sort, tid);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(rows->context);

@@ -14,11 +14,12 @@
 
 #include <math.h>
 
+#include "am/value.h"
 #include "api/index_open.h"
 
 #include "access/htup_details.h"
 #include "am/hnsw.h"
-#include "am/options.h"
+#include "am/shape.h"
 #include "catalog/pg_type_d.h"
 #include "core/rotation.h"
 #include "fmgr.h"
@@ -194,6 +195,7 @@ centre_drift(IndexInfoScan *info)
 	double	   *sum;
 	float	   *mean;
 	float	   *scratch;
+	float	   *item;
 	double		squares = 0;	/* of all |x| */
 	double		mean2 = 0;
 	double		centre2 = 0;
@@ -202,20 +204,24 @@ centre_drift(IndexInfoScan *info)
 	double		variance;
 	double		drift2;
 
-	if (nlive == 0)
+	if (nlive == 0 || !knn_encoding_is_float(store->shape.encoding) ||
+		store->shape.vectors == KNN_VECTORS_NONE)
 		return -1;
 	sum = palloc0(sizeof(double) * dim);
 	mean = palloc(sizeof(float) * dim);
 	scratch = palloc(sizeof(float) * dim);
+	item = palloc(sizeof(float) * dim);
 	for (uint32 node = 0; node < info->nflags; node++)
 	{
 		Buffer		buffer;
 		const float *v;
+		const void *stored;
 
 		if (!(info->flags[node] & NODE_LIVE) || seen++ % step != 0)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		v = KnnStoreReadFixed(store, info->index, KNN_COLUMN_VECTOR, node, scratch, &buffer);
+		stored = KnnStoreReadFixed(store, info->index, KNN_COLUMN_VECTOR, node, item, &buffer);
+		v = KnnElementsOfStored(&store->shape, stored, scratch);
 		for (uint32 i = 0; i < dim; i++)
 		{
 			sum[i] += v[i];
@@ -335,10 +341,9 @@ knn_index_info(PG_FUNCTION_ARGS)
 	values[M] = Int32GetDatum((int32) store->shape.m);
 	values[EF_CONSTRUCTION] = Int32GetDatum((int32) store->shape.ef_construction);
 	/* this one can be changed: what scans use */
-	values[EF_SEARCH] = Int32GetDatum(KnnHnswOptionsOf(info.index).ef_search);
-	values[ENCODER] = CStringGetTextDatum(knn_space_rotates(store->shape.space) ?
-										  "rotated 8-bit" : "8-bit");
-	values[COMPRESSION] = CStringGetTextDatum("1x");
+	values[EF_SEARCH] = Int32GetDatum(KnnHnswEfSearch(info.index, &store->shape));
+	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
+	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
 	values[VERSION] = Int32GetDatum(KNN_META_VERSION);
 
 	values[ROWS] = Int64GetDatum((int64) info.rows);

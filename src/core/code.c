@@ -76,6 +76,35 @@ largest_magnitude(const float *v, uint32_t dim)
 	return largest;
 }
 
+/* ---- sizes ---- */
+
+uint32_t
+knn_encoding_bits(knn_encoding encoding)
+{
+	switch (encoding)
+	{
+		case KNN_ENCODING_ROTATED_4:
+			return 4;
+		case KNN_ENCODING_ROTATED_2:
+			return 2;
+		case KNN_ENCODING_ROTATED_1:
+		case KNN_ENCODING_BINARY:
+			return 1;
+		default:
+			return 8;
+	}
+}
+
+uint32_t
+knn_code_bytes(knn_encoding encoding, uint32_t dim)
+{
+	uint32_t	per_byte = 8 / knn_encoding_bits(encoding);
+
+	return (dim + per_byte - 1) / per_byte;
+}
+
+/* ---- encoding ---- */
+
 /* Nearest integer of a value known to lie in -127.5 .. 127.5. */
 static inline int
 round_small(float x)
@@ -85,68 +114,25 @@ round_small(float x)
 	{
 		float		f;
 		int32_t		i;
-	}			bits;
+	}			word;
 
-	bits.f = x + 12582912.0f;
-	return (int) (bits.i - 0x4B400000);
+	word.f = x + 12582912.0f;
+	return (int) (word.i - 0x4B400000);
 }
 
-void
-knn_encode(const knn_encoder *enc, const float *v,
-		   knn_code_factors *factors, uint8_t *code, float *scratch)
+/*
+ * The factors of a code, from r and the integers that stand for it.  Sums run in
+ * float over short runs, so that the loops vectorise, and in double over those.
+ */
+static void
+rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, knn_code_factors *factors)
 {
-	uint32_t	dim = enc->dim;
-	float	   *r = scratch;
-	float		largest;
-	float		step;
-	float		inverse;
 	double		rr = 0;
 	double		rx = 0;
 	double		xx = 0;
+	double		across = 0;
+	float		along;
 
-	centre_and_rotate(enc, v, r);
-	largest = largest_magnitude(r, dim);
-	step = largest / 127.0f;
-	inverse = 1.0f / step;
-
-	/* a vector at the centre, or so near that 1/step is no number */
-	if (!(largest > 0) || !isfinite(inverse))
-	{
-		memset(code, 128, dim);
-		factors->norm2 = 0;
-		factors->scale = 0;
-		factors->err = 0;
-		return;
-	}
-
-	for (uint32_t i = 0; i < dim; i++)
-	{
-		int			x = round_small(r[i] * inverse);
-
-		x = x > 127 ? 127 : (x < -127 ? -127 : x);
-		code[i] = (uint8_t) (x + 128);
-	}
-
-	if (enc->signs == NULL)
-	{
-		double		l1 = 0;
-		double		linf = 0;
-
-		for (uint32_t i = 0; i < dim; i++)
-		{
-			double		e = fabs((double) r[i] - (double) step * ((int) code[i] - 128));
-
-			rr += (double) r[i] * r[i];
-			l1 += e;
-			linf = e > linf ? e : linf;
-		}
-		factors->norm2 = (float) rr;
-		factors->scale = step;
-		factors->err = (float) (enc->space == KNN_SPACE_LINF ? linf : l1);
-		return;
-	}
-
-	/* partial sums in float over short runs, so that the loop vectorises */
 	for (uint32_t start = 0; start < dim; start += 64)
 	{
 		uint32_t	end = start + 64 < dim ? start + 64 : dim;
@@ -156,11 +142,9 @@ knn_encode(const knn_encoder *enc, const float *v,
 
 		for (uint32_t i = start; i < end; i++)
 		{
-			int			x = (int) code[i] - 128;
-
 			srr += r[i] * r[i];
-			srx += r[i] * (float) x;
-			sxx += x * x;
+			srx += r[i] * (float) xbar[i];
+			sxx += xbar[i] * xbar[i];
 		}
 		rr += srr;
 		rx += srx;
@@ -174,42 +158,261 @@ knn_encode(const knn_encoder *enc, const float *v,
 	 * difference of two nearly equal squares would drown in rounding, so it is
 	 * summed element by element.
 	 */
+	along = (float) (rx / xx);
+	for (uint32_t start = 0; start < dim; start += 64)
 	{
-		float		along = (float) (rx / xx);
-		double		across = 0;
+		uint32_t	end = start + 64 < dim ? start + 64 : dim;
+		float		s = 0;
 
-		for (uint32_t start = 0; start < dim; start += 64)
+		for (uint32_t i = start; i < end; i++)
 		{
-			uint32_t	end = start + 64 < dim ? start + 64 : dim;
-			float		s = 0;
+			float		e = r[i] - along * (float) xbar[i];
 
-			for (uint32_t i = start; i < end; i++)
-			{
-				float		e = r[i] - along * (float) ((int) code[i] - 128);
-
-				s += e * e;
-			}
-			across += s;
+			s += e * e;
 		}
-		/* |r| tan = |r| * |across| / |along part| */
-		factors->err = (float) (error_share(dim) *
-								sqrt(rr) * sqrt(across) / (rx / sqrt(xx)));
+		across += s;
+	}
+	/* |r| tan = |r| * |across| / |along part| */
+	factors->err = (float) (error_share(dim) *
+							sqrt(rr) * sqrt(across) / (rx / sqrt(xx)));
+}
+
+/* The factors of a code that is not rotated: errors in the space's own norm. */
+static void
+plain_factors(const float *r, const int8_t *xbar, uint32_t dim, float step,
+			  knn_space space, knn_code_factors *factors)
+{
+	double		rr = 0;
+	double		l1 = 0;
+	double		linf = 0;
+
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		double		e = fabs((double) r[i] - (double) step * xbar[i]);
+
+		rr += (double) r[i] * r[i];
+		l1 += e;
+		linf = e > linf ? e : linf;
+	}
+	factors->norm2 = (float) rr;
+	factors->scale = step;
+	factors->err = (float) (space == KNN_SPACE_LINF ? linf : l1);
+}
+
+/*
+ * Integers 2u - (2^B - 1) for u = floor(r / step) + 2^(B-1), clamped; returns the
+ * cosine between them and r, but for the factor 1/|r|.
+ */
+static double
+lattice(const float *r, uint32_t dim, float step, int levels, int8_t *xbar)
+{
+	float		inverse = 1.0f / step;
+	int			highest = levels / 2 - 1;
+	int			lowest = -levels / 2;
+	double		rx = 0;
+	double		xx = 0;
+
+	for (uint32_t start = 0; start < dim; start += 64)
+	{
+		uint32_t	end = start + 64 < dim ? start + 64 : dim;
+		float		srx = 0;
+		int32_t		sxx = 0;
+
+		for (uint32_t i = start; i < end; i++)
+		{
+			float		scaled = r[i] * inverse - 0.5f;
+			int			u;
+
+			/* far outside the lattice rounding would not hold */
+			scaled = scaled > (float) highest ? (float) highest : scaled;
+			scaled = scaled < (float) lowest ? (float) lowest : scaled;
+			u = round_small(scaled);
+			xbar[i] = (int8_t) (2 * u + 1);
+			srx += r[i] * (float) xbar[i];
+			sxx += xbar[i] * xbar[i];
+		}
+		rx += srx;
+		xx += sxx;
+	}
+	return rx / sqrt(xx);
+}
+
+/* Put lattice integers into the packed layout (distance.h). */
+static void
+pack(const int8_t *xbar, uint32_t dim, uint32_t bits, uint8_t *code)
+{
+	uint32_t	nbytes = (dim * bits + 7) / 8;
+	uint32_t	per_byte = 8 / bits;
+	int			offset = (1 << bits) - 1;
+
+	memset(code, 0, nbytes);
+	for (uint32_t k = 0; k < per_byte; k++)
+	{
+		uint32_t	first = k * nbytes;
+
+		for (uint32_t j = 0; j < nbytes && first + j < dim; j++)
+			code[j] |= (uint8_t) (((xbar[first + j] + offset) / 2) << (k * bits));
 	}
 }
 
-/* What both ways of preparing a query share once q is known. */
+static void
+unpack(const uint8_t *code, uint32_t dim, uint32_t bits, float scale, float *out)
+{
+	uint32_t	nbytes = (dim * bits + 7) / 8;
+	int			mask = (1 << bits) - 1;
+
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		int			u = code[i % nbytes] >> (i / nbytes * bits) & mask;
+
+		out[i] = scale * (float) (2 * u - mask);
+	}
+}
+
+/*
+ * Steps to try, as shares of the standard deviation of r's components: around
+ * the best uniform quantizer of a normal distribution, which is what a rotation
+ * makes of them (Max 1960: 0.9957 for 4 levels, 0.3352 for 16).
+ */
+static const float steps_2[] = {0.80f, 0.90f, 0.9957f, 1.10f, 1.22f};
+static const float steps_4[] = {0.28f, 0.31f, 0.3352f, 0.36f, 0.40f};
+
+#define NSTEPS 5
+
+static void
+encode_low(const float *r, uint32_t dim, uint32_t bits, int8_t *xbar)
+{
+	int			levels = 1 << bits;
+	const float *steps = bits == 2 ? steps_2 : steps_4;
+	double		norm2 = 0;
+	float		deviation;
+	double		best = -1;
+	float		best_step;
+
+	for (uint32_t i = 0; i < dim; i++)
+		norm2 += (double) r[i] * r[i];
+	deviation = (float) sqrt(norm2 / dim);
+	if (bits == 1)
+	{
+		/* only the sign counts; any step larger than all components */
+		lattice(r, dim, deviation, levels, xbar);
+		return;
+	}
+	best_step = steps[NSTEPS / 2] * deviation;
+	for (int s = 0; s < NSTEPS; s++)
+	{
+		double		cosine = lattice(r, dim, steps[s] * deviation, levels, xbar);
+
+		if (cosine > best)
+		{
+			best = cosine;
+			best_step = steps[s] * deviation;
+		}
+	}
+	lattice(r, dim, best_step, levels, xbar);
+}
+
+void
+knn_encode(const knn_encoder *enc, const void *v,
+		   knn_code_factors *factors, uint8_t *code, float *scratch)
+{
+	uint32_t	dim = enc->dim;
+	uint32_t	bits = knn_encoding_bits(enc->encoding);
+	float	   *r = scratch;
+	int8_t		xbar[KNN_MAX_DIM];
+	float		largest;
+	float		step;
+	float		inverse;
+
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		memcpy(code, v, knn_code_bytes(enc->encoding, dim));
+		factors->norm2 = enc->encoding == KNN_ENCODING_BYTE ?
+			(float) enc->kernels->inner_product_s8(v, v, dim) : 0;
+		factors->scale = factors->err = 0;
+		return;
+	}
+
+	centre_and_rotate(enc, v, r);
+	largest = largest_magnitude(r, dim);
+	step = largest / 127.0f;
+	inverse = 1.0f / step;
+
+	/* a vector at the centre, or so near that 1/step is no number */
+	if (!(largest > 0) || !isfinite(inverse))
+	{
+		memset(code, bits == 8 ? 128 : 0, knn_code_bytes(enc->encoding, dim));
+		factors->norm2 = 0;
+		factors->scale = 0;
+		factors->err = 0;
+		return;
+	}
+
+	if (bits == 8)
+	{
+		for (uint32_t i = 0; i < dim; i++)
+		{
+			int			x = round_small(r[i] * inverse);
+
+			x = x > 127 ? 127 : (x < -127 ? -127 : x);
+			xbar[i] = (int8_t) x;
+			code[i] = (uint8_t) (x + 128);
+		}
+	}
+	else
+	{
+		encode_low(r, dim, bits, xbar);
+		pack(xbar, dim, bits, code);
+	}
+	if (enc->signs == NULL)
+		plain_factors(r, xbar, dim, step, enc->space, factors);
+	else
+		rotated_factors(r, xbar, dim, factors);
+}
+
+/* ---- queries ---- */
+
+/* What does not depend on the query's elements. */
 static void
 query_common(knn_query *query, const knn_encoder *enc)
 {
+	const knn_kernels *kernels = enc->kernels;
+	uint32_t	bits = knn_encoding_bits(enc->encoding);
+
+	memset(query, 0, sizeof(*query));
 	query->dim = enc->dim;
-	query->space = enc->space;
-	query->dot_u8s8 = enc->kernels->dot_u8s8;
-	query->decoded = enc->space == KNN_SPACE_LINF ?
-		enc->kernels->linf_u8f32 : enc->kernels->l1_u8f32;
-	query->q8 = NULL;
-	query->qf = NULL;
-	query->base = query->slope = query->norm = query->err = 0;
-	query->bias = 0;
+	query->length = bits == 8 ? enc->dim : knn_code_bytes(enc->encoding, enc->dim);
+	query->times = bits == 8 ? 1 : 2;
+	switch (enc->encoding)
+	{
+		case KNN_ENCODING_ROTATED_4:
+			query->dot = kernels->dot_u4s8;
+			break;
+		case KNN_ENCODING_ROTATED_2:
+			query->dot = kernels->dot_u2s8;
+			break;
+		case KNN_ENCODING_ROTATED_1:
+			query->dot = kernels->dot_u1s8;
+			break;
+		default:
+			query->dot = kernels->dot_u8s8;
+			break;
+	}
+	query->decoded = enc->space == KNN_SPACE_LINF ? kernels->linf_u8f32 : kernels->l1_u8f32;
+	query->hamming = kernels->hamming;
+	if (enc->encoding == KNN_ENCODING_BINARY)
+		query->form = KNN_FORM_BINARY;
+	else if (enc->encoding == KNN_ENCODING_BYTE)
+	{
+		query->form = enc->space == KNN_SPACE_INNER_PRODUCT ? KNN_FORM_BYTE_INNER_PRODUCT :
+			enc->space == KNN_SPACE_COSINE ? KNN_FORM_BYTE_COSINE : KNN_FORM_BYTE;
+		query->byte = enc->space == KNN_SPACE_L2 ? kernels->l2_squared_s8 :
+			enc->space == KNN_SPACE_L1 ? kernels->l1_s8 :
+			enc->space == KNN_SPACE_LINF ? kernels->linf_s8 : kernels->inner_product_s8;
+	}
+	else
+		query->form = enc->signs == NULL ? KNN_FORM_DECODED :
+			enc->space == KNN_SPACE_INNER_PRODUCT ? KNN_FORM_INNER_PRODUCT : KNN_FORM_L2;
 }
 
 /*
@@ -252,9 +455,10 @@ query_quantise(knn_query *query, const knn_encoder *enc, const float *q,
 		norm2 += sn;
 		lost2 += sl;
 	}
+	memset(q8 + dim, 0, KNN_QUERY_ROOM(dim) - dim);
 
 	query->q8 = q8;
-	query->bias = 128 * sum;
+	query->bias = sum * (query->times == 1 ? 128 : (1 << knn_encoding_bits(enc->encoding)) - 1);
 	if (enc->space == KNN_SPACE_INNER_PRODUCT)
 	{
 		query->base = offset;
@@ -271,11 +475,26 @@ query_quantise(knn_query *query, const knn_encoder *enc, const float *q,
 	}
 }
 
+/* A byte or binary vector is used as it is. */
+static void
+query_raw(knn_query *query, const knn_encoder *enc, const void *v)
+{
+	query->q8 = v;
+	if (query->form == KNN_FORM_BYTE_COSINE)
+		query->base = (float) enc->kernels->inner_product_s8(v, v, enc->dim);
+}
+
 void
-knn_query_prepare(knn_query *query, const knn_encoder *enc, const float *v,
+knn_query_prepare(knn_query *query, const knn_encoder *enc, const void *v,
 				  int8_t *q8, float *qf)
 {
 	query_common(query, enc);
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		memcpy(q8, v, knn_code_bytes(enc->encoding, enc->dim));
+		query_raw(query, enc, q8);
+		return;
+	}
 	if (enc->signs == NULL)
 	{
 		centre_and_rotate(enc, v, qf);
@@ -303,11 +522,18 @@ knn_query_from_code(knn_query *query, const knn_encoder *enc,
 					int8_t *q8, float *qf)
 {
 	uint32_t	dim = enc->dim;
-	float		scale = factors->scale;
+	uint32_t	bits = knn_encoding_bits(enc->encoding);
+	float		scale = factors ? factors->scale : 0;
+	float		offset = 0;
 
 	query_common(query, enc);
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		query_raw(query, enc, code);
+		return;
+	}
 
-	if (enc->signs != NULL && enc->space != KNN_SPACE_INNER_PRODUCT)
+	if (bits == 8 && query->form == KNN_FORM_L2)
 	{
 		int32_t		sum = 0;
 		uint32_t	i = 0;
@@ -335,24 +561,27 @@ knn_query_from_code(knn_query *query, const knn_encoder *enc,
 		return;
 	}
 
-	for (uint32_t i = 0; i < dim; i++)
-		qf[i] = scale * (float) ((int) code[i] - 128);
-	if (enc->signs == NULL)
+	if (bits == 8)
+	{
+		for (uint32_t i = 0; i < dim; i++)
+			qf[i] = scale * (float) ((int) code[i] - 128);
+	}
+	else
+		unpack(code, dim, bits, scale, qf);
+	if (query->form == KNN_FORM_DECODED)
 	{
 		query->qf = qf;
 		return;
 	}
+	if (query->form == KNN_FORM_INNER_PRODUCT && enc->centre)
 	{
-		float		offset = 0;
-
-		if (enc->centre)
-		{
-			for (uint32_t i = 0; i < dim; i++)
-				qf[i] += enc->centre[i];
-			offset = -enc->kernels->inner_product_f32(enc->centre, qf, dim);
-		}
-		query_quantise(query, enc, qf, q8, offset);
+		for (uint32_t i = 0; i < dim; i++)
+			qf[i] += enc->centre[i];
+		offset = -enc->kernels->inner_product_f32(enc->centre, qf, dim);
 	}
+	query_quantise(query, enc, qf, q8, offset);
+	/* of low bits the own coding error is the larger one by far */
+	query->err += (query->form == KNN_FORM_INNER_PRODUCT ? 1.0f : 2.0f) * factors->err;
 }
 
 float

@@ -361,6 +361,209 @@ linf_s8(const int8_t *a, const int8_t *b, uint32_t dim)
 	return max;
 }
 
+/*
+ * Codes of several fields to a byte, in steps of 32 bytes.  A field need not be
+ * moved to the bottom of its byte: the product with a field left at bit b is 2^b
+ * times as large, which the sum is divided by in the end.
+ *
+ * vpmaddubsw adds two products, at most 2 * 15 * 128 = 3840 for fields masked
+ * below 16: it cannot saturate.  Its results are added up in 16 bits for a block
+ * of steps.  The largest absolute values there, n steps into a block:
+ *
+ *		4 bits	s0, s1			n * 2 * 15 * 128	15360 after 4 steps
+ *				their sum							30720
+ *		2 bits	s0, s2			n * 2 *  3 * 128	 7680 after 10 steps
+ *				s1, s3			n * 2 * 12 * 128	30720
+ *				their sum		n * 8 *  3 * 128	30720, s1 and s3 divided first
+ *		1 bit	s3, two fields	n * 4 *  8 * 128	28672 after 7 steps
+ *				s2 + s3 / 2		n * 8 *  4 * 128	28672
+ *				their sum		n * 16 * 1 * 128	14336
+ */
+#define BLOCK_U4 4
+#define BLOCK_U2 10
+#define BLOCK_U1 7
+
+#define DOT(s, field, q) \
+	((s) = _mm256_add_epi16((s), _mm256_maddubs_epi16((field), (q))))
+#define FIELD(x, mask)	_mm256_and_si256((x), _mm256_set1_epi8(mask))
+
+INLINE __m256i
+load_query(const int8_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *) p);
+}
+
+#define STEP_U4(x, p) \
+	do { \
+		DOT(s0, FIELD(x, 15), load_query(p)); \
+		DOT(s1, FIELD(_mm256_srli_epi16(x, 4), 15), load_query((p) + field)); \
+	} while (0)
+
+#define STEP_U2(x, p) \
+	do { \
+		__m256i		x4 = _mm256_srli_epi16(x, 4); \
+\
+		DOT(s0, FIELD(x, 3), load_query(p)); \
+		DOT(s1, FIELD(x, 12), load_query((p) + field)); \
+		DOT(s2, FIELD(x4, 3), load_query((p) + 2 * field)); \
+		DOT(s3, FIELD(x4, 12), load_query((p) + 3 * field)); \
+	} while (0)
+
+#define STEP_U1(x, p) \
+	do { \
+		__m256i		x4 = _mm256_srli_epi16(x, 4); \
+\
+		DOT(s0, FIELD(x, 1), load_query(p)); \
+		DOT(s1, FIELD(x, 2), load_query((p) + field)); \
+		DOT(s2, FIELD(x, 4), load_query((p) + 2 * field)); \
+		DOT(s3, FIELD(x, 8), load_query((p) + 3 * field)); \
+		DOT(s0, FIELD(x4, 1), load_query((p) + 4 * field)); \
+		DOT(s1, FIELD(x4, 2), load_query((p) + 5 * field)); \
+		DOT(s2, FIELD(x4, 4), load_query((p) + 6 * field)); \
+		DOT(s3, FIELD(x4, 8), load_query((p) + 7 * field)); \
+	} while (0)
+
+/*
+ * Half steps, of 16 bytes: an even field and the odd one after it side by side,
+ * x having been shifted so that the field to use is the even one in both halves.
+ */
+INLINE __m256i
+load_two(const int8_t *p, const int8_t *r)
+{
+	return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *) p)),
+								   _mm_loadu_si128((const __m128i *) r), 1);
+}
+
+INLINE __m256i
+twice(__m128i x, int bits)
+{
+	const __m256i shift = _mm256_setr_epi32(0, 0, 0, 0, bits, bits, bits, bits);
+
+	return _mm256_srlv_epi32(_mm256_broadcastsi128_si256(x), shift);
+}
+
+#define LOAD_TWO(p, k)	load_two((p) + (k) * field, (p) + ((k) + 1) * field)
+
+#define HALF_U4(x, p) \
+	DOT(s0, FIELD(x, 15), LOAD_TWO(p, 0))
+
+#define HALF_U2(x, p) \
+	do { \
+		DOT(s0, FIELD(x, 3), LOAD_TWO(p, 0)); \
+		DOT(s2, FIELD(_mm256_srli_epi16(x, 4), 3), LOAD_TWO(p, 2)); \
+	} while (0)
+
+#define HALF_U1(x, p) \
+	do { \
+		__m256i		x4 = _mm256_srli_epi16(x, 4); \
+\
+		DOT(s0, FIELD(x, 1), LOAD_TWO(p, 0)); \
+		DOT(s2, FIELD(x, 4), LOAD_TWO(p, 2)); \
+		DOT(s0, FIELD(x4, 1), LOAD_TWO(p, 4)); \
+		DOT(s2, FIELD(x4, 4), LOAD_TWO(p, 6)); \
+	} while (0)
+
+/* multiples of the power of two in every lane: the shifts lose nothing */
+#define FINISH_U4() \
+	_mm256_add_epi16(s0, s1)
+#define FINISH_U2() \
+	_mm256_add_epi16(_mm256_add_epi16(s0, s2), \
+					 _mm256_add_epi16(_mm256_srai_epi16(s1, 2), _mm256_srai_epi16(s3, 2)))
+#define FINISH_U1() \
+	_mm256_add_epi16(_mm256_add_epi16(s0, _mm256_srai_epi16(s1, 1)), \
+					 _mm256_srai_epi16(_mm256_add_epi16(s2, _mm256_srai_epi16(s3, 1)), 2))
+
+/* 32 zeros followed by 32 ones: a window of it keeps the last n bytes. */
+static const uint8_t byte_mask[64] = {
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255
+};
+
+INLINE __m256i
+last_bytes(__m256i x, uint32_t n)
+{
+	return _mm256_and_si256(x, _mm256_loadu_si256((const __m256i *) (byte_mask + n)));
+}
+
+INLINE __m128i
+last_bytes_half(__m128i x, uint32_t n)
+{
+	return _mm_and_si128(x, _mm_loadu_si128((const __m128i *) (byte_mask + 16 + n)));
+}
+
+/*
+ * What a whole or half step does not cover at the end is read again with as much
+ * before it as makes one, the code that was done cleared.  A half step counts as
+ * one in its block.
+ */
+#define PACKED_KERNEL(fname, bits, BLOCK, STEP, HALF, FINISH) \
+TARGET static int32_t \
+fname(const uint8_t *code, const int8_t *query, uint32_t nbytes) \
+{ \
+	const __m256i one = _mm256_set1_epi16(1); \
+	const size_t field = nbytes; \
+	__m256i		sum = _mm256_setzero_si256(); \
+	uint32_t	i = 0; \
+\
+	if (nbytes < 16) \
+		return knn_dot_packed_from(code, query, nbytes, 0, 8 / bits); \
+\
+	while (i < nbytes) \
+	{ \
+		__m256i		s0 = _mm256_setzero_si256(), \
+					s1 = s0, \
+					s2 = s0, \
+					s3 = s0; \
+		int			left = BLOCK; \
+\
+		for (; left > 0 && i + 32 <= nbytes; left--, i += 32) \
+		{ \
+			__m256i		x = _mm256_loadu_si256((const __m256i *) (code + i)); \
+\
+			STEP(x, query + i); \
+		} \
+		if (left > 1 && i < nbytes) \
+		{ \
+			uint32_t	rest = nbytes - i; \
+\
+			if (rest > 16 && nbytes >= 32) \
+			{ \
+				uint32_t	j = nbytes - 32; \
+				__m256i		x = _mm256_loadu_si256((const __m256i *) (code + j)); \
+\
+				x = last_bytes(x, rest); \
+				STEP(x, query + j); \
+			} \
+			else \
+			{ \
+				uint32_t	j = nbytes - 16; \
+				__m128i		end = _mm_loadu_si128((const __m128i *) (code + j)); \
+				__m256i		x; \
+\
+				if (rest > 16) \
+				{ \
+					x = twice(_mm_loadu_si128((const __m128i *) (code + i)), bits); \
+					HALF(x, query + i); \
+					rest -= 16; \
+				} \
+				x = twice(last_bytes_half(end, rest), bits); \
+				HALF(x, query + j); \
+			} \
+			i = nbytes; \
+		} \
+		(void) s2;				/* not used by two fields */ \
+		(void) s3; \
+		sum = _mm256_add_epi32(sum, _mm256_madd_epi16(FINISH(), one)); \
+	} \
+	return reduce_epi32(sum); \
+}
+
+PACKED_KERNEL(dot_u4s8, 4, BLOCK_U4, STEP_U4, HALF_U4, FINISH_U4)
+PACKED_KERNEL(dot_u2s8, 2, BLOCK_U2, STEP_U2, HALF_U2, FINISH_U2)
+PACKED_KERNEL(dot_u1s8, 1, BLOCK_U1, STEP_U1, HALF_U1, FINISH_U1)
+
 TARGET static int32_t
 sum_u8(const uint8_t *code, uint32_t dim)
 {
@@ -550,6 +753,9 @@ const knn_kernels knn_kernels_avx2 = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dot_u4s8 = dot_u4s8,
+	.dot_u2s8 = dot_u2s8,
+	.dot_u1s8 = dot_u1s8,
 	.sum_u8 = sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,

@@ -332,6 +332,181 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return reduce_epi32(_mm512_add_epi32(_mm512_add_epi32(s0, s1), _mm512_add_epi32(s2, s3)));
 }
 
+/*
+ * Codes of several fields to a byte.  What the kernels below have in common:
+ *
+ * A field need not be moved to the bottom of its byte: the product with a field
+ * left at bit b is 2^b times as large, which the sum is divided by in the end.
+ * One shift by 4 for each 64 bytes, so that weights stay at most 8 and the
+ * accumulators few, came out faster than eight without; turning the bits into
+ * masks of the query's bytes was half as fast.
+ *
+ * A STEP takes the bytes x for the even fields and z for the odd ones, and the
+ * query's elements at p, field 0, and r, field 1; the same fields of the next
+ * pair follow "pair" elements later.  Sums: s0 to s3, of which FINISH makes one.
+ * No lane comes near overflow: 16 of them share the sum that fits int32, with
+ * weights of at most 8.
+ */
+#define DOT(s, field, q)	((s) = _mm512_dpbusd_epi32((s), (field), (q)))
+#define FIELD(x, mask)		_mm512_and_si512((x), _mm512_set1_epi8(mask))
+#define LOAD_PART(p)		_mm512_maskz_loadu_epi8(part, (p))
+
+#define STEP_U4(x, z, p, r, load) \
+	do { \
+		DOT(s0, FIELD(x, 15), load(p)); \
+		DOT(s1, FIELD(_mm512_srli_epi16(z, 4), 15), load(r)); \
+	} while (0)
+
+#define STEP_U2(x, z, p, r, load) \
+	do { \
+		DOT(s0, FIELD(x, 3), load(p)); \
+		DOT(s1, FIELD(z, 12), load(r)); \
+		DOT(s2, FIELD(_mm512_srli_epi16(x, 4), 3), load((p) + pair)); \
+		DOT(s3, FIELD(_mm512_srli_epi16(z, 4), 12), load((r) + pair)); \
+	} while (0)
+
+#define STEP_U1(x, z, p, r, load) \
+	do { \
+		__m512i		x4 = _mm512_srli_epi16(x, 4); \
+		__m512i		z4 = _mm512_srli_epi16(z, 4); \
+\
+		DOT(s0, FIELD(x, 1), load(p)); \
+		DOT(s1, FIELD(z, 2), load(r)); \
+		DOT(s2, FIELD(x, 4), load((p) + pair)); \
+		DOT(s3, FIELD(z, 8), load((r) + pair)); \
+		DOT(s0, FIELD(x4, 1), load((p) + 2 * pair)); \
+		DOT(s1, FIELD(z4, 2), load((r) + 2 * pair)); \
+		DOT(s2, FIELD(x4, 4), load((p) + 3 * pair)); \
+		DOT(s3, FIELD(z4, 8), load((r) + 3 * pair)); \
+	} while (0)
+
+/*
+ * The query's last 32 elements of an even field and the first 32 of the odd one
+ * after it, which are neighbours; x has been shifted so that the field to use
+ * is the even one in both halves.
+ */
+#define SEAM_U4(x, p) \
+	DOT(s0, FIELD(x, 15), load_bytes(p))
+
+#define SEAM_U2(x, p) \
+	do { \
+		DOT(s0, FIELD(x, 3), load_bytes(p)); \
+		DOT(s2, FIELD(_mm512_srli_epi16(x, 4), 3), load_bytes((p) + pair)); \
+	} while (0)
+
+#define SEAM_U1(x, p) \
+	do { \
+		__m512i		x4 = _mm512_srli_epi16(x, 4); \
+\
+		DOT(s0, FIELD(x, 1), load_bytes(p)); \
+		DOT(s2, FIELD(x, 4), load_bytes((p) + pair)); \
+		DOT(s0, FIELD(x4, 1), load_bytes((p) + 2 * pair)); \
+		DOT(s2, FIELD(x4, 4), load_bytes((p) + 3 * pair)); \
+	} while (0)
+
+/* multiples of the power of two in every lane: the shifts lose nothing */
+#define FINISH_U4() \
+	_mm512_add_epi32(s0, s1)
+#define FINISH_U2() \
+	_mm512_add_epi32(_mm512_add_epi32(s0, s2), _mm512_srai_epi32(_mm512_add_epi32(s1, s3), 2))
+#define FINISH_U1() \
+	_mm512_add_epi32(_mm512_add_epi32(s0, _mm512_srai_epi32(s1, 1)), \
+					 _mm512_srai_epi32(_mm512_add_epi32(s2, _mm512_srai_epi32(s3, 1)), 2))
+
+/* the last 32 bytes of the code, then the first, shifted by 0 and by bits */
+INLINE __m512i
+load_seam(const uint8_t *last, const uint8_t *first, int bits)
+{
+	__m512i		shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(bits), 1);
+	__m512i		x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *) last));
+
+	x = _mm512_inserti64x4(x, _mm256_loadu_si256((const __m256i *) first), 1);
+	return _mm512_srlv_epi32(x, shift);
+}
+
+/*
+ * Where half a step is left at the end, the odd fields take theirs at their
+ * start instead: their query begins there, 64 elements contiguous with the end
+ * of the even ones, and no load crosses more lines than it must.  What is left
+ * otherwise is read again with as much before it as makes a whole step, the
+ * code that was done cleared, so that only codes below 64 bytes need masked
+ * loads of the query.
+ */
+#define PACKED_KERNEL(fname, bits, small, STEP, SEAM, FINISH) \
+TARGET static int32_t \
+fname(const uint8_t *code, const int8_t *query, uint32_t nbytes) \
+{ \
+	const size_t pair = 2 * (size_t) nbytes; \
+	const int8_t *odd = query + nbytes; \
+	__m512i		s0 = _mm512_setzero_si512(), \
+				s1 = s0, \
+				s2 = s0, \
+				s3 = s0; \
+	uint32_t	i = 0; \
+\
+	(void) pair;				/* two fields use neither it */ \
+	(void) s2;					/* nor these */ \
+	(void) s3; \
+	small \
+	if (nbytes % 64 == 32) \
+	{ \
+		uint32_t	end = nbytes - 32; \
+		__m512i		seam = load_seam(code + end, code, bits); \
+\
+		SEAM(seam, query + end); \
+		for (; i < end; i += 64) \
+		{ \
+			__m512i		x = load_bytes(code + i); \
+			__m512i		z = load_bytes(code + i + 32); \
+\
+			STEP(x, z, query + i, odd + i + 32, load_bytes); \
+		} \
+	} \
+	else \
+	{ \
+		for (; i + 64 <= nbytes; i += 64) \
+		{ \
+			__m512i		x = load_bytes(code + i); \
+\
+			STEP(x, x, query + i, odd + i, load_bytes); \
+		} \
+		if (i < nbytes && nbytes >= 64) \
+		{ \
+			__mmask64	undone = ~UINT64_C(0) << (64 - (nbytes - i)); \
+			__m512i		x; \
+\
+			i = nbytes - 64; \
+			x = _mm512_maskz_loadu_epi8(undone, code + i); \
+			STEP(x, x, query + i, odd + i, load_bytes); \
+		} \
+		else if (i < nbytes) \
+		{ \
+			__mmask64	part = first64(nbytes); \
+			__m512i		x = LOAD_PART(code); \
+\
+			STEP(x, x, query, odd, LOAD_PART); \
+		} \
+	} \
+	return reduce_epi32(FINISH()); \
+}
+
+/* 16 bytes of 1 bit, 128 dimensions: the query is two loads of four fields */
+#define SMALL_U1 \
+	if (nbytes == 16) \
+	{ \
+		const __m512i shift = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3); \
+		__m512i		x = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) code)); \
+\
+		x = _mm512_srlv_epi32(x, shift); \
+		DOT(s0, FIELD(x, 1), load_bytes(query)); \
+		DOT(s1, FIELD(_mm512_srli_epi16(x, 4), 1), load_bytes(query + 64)); \
+		return reduce_epi32(_mm512_add_epi32(s0, s1)); \
+	}
+
+PACKED_KERNEL(dot_u4s8, 4, , STEP_U4, SEAM_U4, FINISH_U4)
+PACKED_KERNEL(dot_u2s8, 2, , STEP_U2, SEAM_U2, FINISH_U2)
+PACKED_KERNEL(dot_u1s8, 1, SMALL_U1, STEP_U1, SEAM_U1, FINISH_U1)
+
 TARGET static int32_t
 sum_u8(const uint8_t *code, uint32_t dim)
 {
@@ -450,6 +625,9 @@ const knn_kernels knn_kernels_avx512 = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dot_u4s8 = dot_u4s8,
+	.dot_u2s8 = dot_u2s8,
+	.dot_u1s8 = dot_u1s8,
 	.sum_u8 = sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,

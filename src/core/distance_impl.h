@@ -42,6 +42,28 @@ extern const knn_kernels knn_kernels_dotprod;
 #endif
 
 /*
+ * Sum of field * query over bytes from..nbytes - 1 of a code with per fields to a
+ * byte (see distance.h): the scalar kernels, and the ends of the others.
+ */
+static inline int32_t
+knn_dot_packed_from(const uint8_t *code, const int8_t *query, uint32_t nbytes,
+					uint32_t from, int per)
+{
+	const int	bits = 8 / per;
+	const int	mask = (1 << bits) - 1;
+	int32_t		sum = 0;
+
+	for (int k = 0; k < per; k++)
+	{
+		const int8_t *q = query + (size_t) k * nbytes;
+
+		for (uint32_t j = from; j < nbytes; j++)
+			sum += ((code[j] >> (k * bits)) & mask) * q[j];
+	}
+	return sum;
+}
+
+/*
  * Inline forms of the single-element conversions, for the scalar kernels and
  * the tails of the others.  They agree bit for bit with what the conversion
  * instructions of x86 and ARM give, NaN payloads included (a signalling NaN

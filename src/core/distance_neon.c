@@ -285,6 +285,115 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return sum;
 }
 
+/* 16 zeros followed by 16 ones: a window of it keeps the last n bytes. */
+static const uint8_t byte_mask[32] = {
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255
+};
+
+INLINE uint8x16_t
+load_last(const uint8_t *p, uint32_t n)
+{
+	return vandq_u8(vld1q_u8(p), vld1q_u8(byte_mask + n));
+}
+
+/*
+ * Codes of several fields to a byte, in steps of 16 bytes; a step takes code
+ * bytes x and the query's elements of field 0 at p, those of the next fields
+ * following every "field" elements.  Sums are kept in 16 bits for a block of
+ * steps.  The largest absolute values there, n steps into a block:
+ *
+ *		4 bits	n * 2 * 15 * 128, a product of each of two fields: 30720 after 8
+ *		2 bits	n * 4 * 3 * 128, one of each of four: 30720 after 20
+ *		1 bit	n * 4 * 2 * 128, a pair of each of four: 30720 after 30
+ */
+#define BLOCK_U4 8
+#define BLOCK_U2 20
+#define BLOCK_U1 30
+
+#define FIELD(x, mask)	vandq_u8((x), vdupq_n_u8(mask))
+#define PRODUCTS(c, q) \
+	do { \
+		int8x16_t	a = vreinterpretq_s8_u8(c); \
+		int8x16_t	b = vld1q_s8(q); \
+\
+		s0 = vmlal_s8(s0, vget_low_s8(a), vget_low_s8(b)); \
+		s1 = vmlal_high_s8(s1, a, b); \
+	} while (0)
+
+#define STEP_U4(x, p) \
+	do { \
+		PRODUCTS(FIELD(x, 15), p); \
+		PRODUCTS(vshrq_n_u8(x, 4), (p) + field); \
+	} while (0)
+
+#define STEP_U2(x, p) \
+	do { \
+		PRODUCTS(FIELD(x, 3), p); \
+		PRODUCTS(FIELD(vshrq_n_u8(x, 2), 3), (p) + field); \
+		PRODUCTS(FIELD(vshrq_n_u8(x, 4), 3), (p) + 2 * field); \
+		PRODUCTS(vshrq_n_u8(x, 6), (p) + 3 * field); \
+	} while (0)
+
+/* a single bit chooses the elements that are added */
+#define CHOSEN(s, x, k, p) \
+	((s) = vpadalq_s8((s), vandq_s8(vld1q_s8((p) + (k) * field), \
+									vreinterpretq_s8_u8(vtstq_u8((x), vdupq_n_u8(1 << (k)))))))
+#define STEP_U1(x, p) \
+	do { \
+		CHOSEN(s0, x, 0, p); \
+		CHOSEN(s1, x, 1, p); \
+		CHOSEN(s0, x, 2, p); \
+		CHOSEN(s1, x, 3, p); \
+		CHOSEN(s0, x, 4, p); \
+		CHOSEN(s1, x, 5, p); \
+		CHOSEN(s0, x, 6, p); \
+		CHOSEN(s1, x, 7, p); \
+	} while (0)
+
+/*
+ * What is left at the end is read again with as much before it as makes a whole
+ * step, the code that was done cleared.
+ */
+#define PACKED_KERNEL(fname, per, BLOCK, STEP) \
+static int32_t \
+fname(const uint8_t *code, const int8_t *query, uint32_t nbytes) \
+{ \
+	const size_t field = nbytes; \
+	int32x4_t	sum = vdupq_n_s32(0); \
+	uint32_t	i = 0; \
+\
+	if (nbytes < 16) \
+		return knn_dot_packed_from(code, query, nbytes, 0, per); \
+\
+	while (i < nbytes) \
+	{ \
+		int16x8_t	s0 = vdupq_n_s16(0), \
+					s1 = s0; \
+		int			left = BLOCK; \
+\
+		for (; left > 0 && i + 16 <= nbytes; left--, i += 16) \
+		{ \
+			uint8x16_t	x = vld1q_u8(code + i); \
+\
+			STEP(x, query + i); \
+		} \
+		if (left > 0 && i < nbytes) \
+		{ \
+			uint8x16_t	x = load_last(code + nbytes - 16, nbytes - i); \
+\
+			STEP(x, query + nbytes - 16); \
+			i = nbytes; \
+		} \
+		sum = vpadalq_s16(vpadalq_s16(sum, s0), s1); \
+	} \
+	return vaddvq_s32(sum); \
+}
+
+PACKED_KERNEL(dot_u4s8, 2, BLOCK_U4, STEP_U4)
+PACKED_KERNEL(dot_u2s8, 4, BLOCK_U2, STEP_U2)
+PACKED_KERNEL(dot_u1s8, 8, BLOCK_U1, STEP_U1)
+
 static int32_t
 sum_u8(const uint8_t *code, uint32_t dim)
 {
@@ -448,6 +557,91 @@ dotprod_dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return vaddvq_s32(vaddq_s32(s0, t0)) + dot_u8s8(code + i, query + i, dim - i);
 }
 
+/*
+ * Codes of several fields to a byte: the fields fit signed bytes.  One left at
+ * bit b of its byte gives 2^b times the product, which the sum is divided by in
+ * the end.
+ */
+#define DOT(s, c, p) \
+	((s) = vdotq_s32((s), vreinterpretq_s8_u8(c), vld1q_s8(p)))
+
+#define DOT_STEP_U4(x, p) \
+	do { \
+		int32x4_t	sum0 = s0, \
+					sum1 = s1; \
+\
+		DOT(sum0, FIELD(x, 15), p); \
+		DOT(sum1, vshrq_n_u8(x, 4), (p) + field); \
+		/* take turns with the other two accumulators */ \
+		s0 = s2; \
+		s1 = s3; \
+		s2 = sum0; \
+		s3 = sum1; \
+	} while (0)
+
+#define DOT_STEP_U2(x, p) \
+	do { \
+		DOT(s0, FIELD(x, 3), p); \
+		DOT(s1, FIELD(x, 12), (p) + field); \
+		DOT(s2, FIELD(x, 48), (p) + 2 * field); \
+		DOT(s3, vshrq_n_u8(x, 6), (p) + 3 * field); \
+	} while (0)
+
+#define DOT_STEP_U1(x, p) \
+	do { \
+		uint8x16_t	x4 = vshrq_n_u8(x, 4); \
+\
+		DOT(s0, FIELD(x, 1), p); \
+		DOT(s1, FIELD(x, 2), (p) + field); \
+		DOT(s2, FIELD(x, 4), (p) + 2 * field); \
+		DOT(s3, FIELD(x, 8), (p) + 3 * field); \
+		DOT(s0, FIELD(x4, 1), (p) + 4 * field); \
+		DOT(s1, FIELD(x4, 2), (p) + 5 * field); \
+		DOT(s2, FIELD(x4, 4), (p) + 6 * field); \
+		DOT(s3, FIELD(x4, 8), (p) + 7 * field); \
+	} while (0)
+
+/* multiples of the power of two in every lane: the shifts lose nothing */
+#define DOT_FINISH_U4() \
+	vaddq_s32(vaddq_s32(s0, s1), vaddq_s32(s2, s3))
+#define DOT_FINISH_U2() \
+	vaddq_s32(vsraq_n_s32(s0, s1, 2), vsraq_n_s32(s3, s2, 4))
+#define DOT_FINISH_U1() \
+	vsraq_n_s32(vsraq_n_s32(s0, s1, 1), vsraq_n_s32(s2, s3, 1), 2)
+
+#define DOT_PACKED_KERNEL(fname, per, STEP, FINISH) \
+DOTPROD static int32_t \
+fname(const uint8_t *code, const int8_t *query, uint32_t nbytes) \
+{ \
+	const size_t field = nbytes; \
+	int32x4_t	s0 = vdupq_n_s32(0), \
+				s1 = s0, \
+				s2 = s0, \
+				s3 = s0; \
+	uint32_t	i = 0; \
+\
+	if (nbytes < 16) \
+		return knn_dot_packed_from(code, query, nbytes, 0, per); \
+\
+	for (; i + 16 <= nbytes; i += 16) \
+	{ \
+		uint8x16_t	x = vld1q_u8(code + i); \
+\
+		STEP(x, query + i); \
+	} \
+	if (i < nbytes) \
+	{ \
+		uint8x16_t	x = load_last(code + nbytes - 16, nbytes - i); \
+\
+		STEP(x, query + nbytes - 16); \
+	} \
+	return vaddvq_s32(FINISH()); \
+}
+
+DOT_PACKED_KERNEL(dotprod_dot_u4s8, 2, DOT_STEP_U4, DOT_FINISH_U4)
+DOT_PACKED_KERNEL(dotprod_dot_u2s8, 4, DOT_STEP_U2, DOT_FINISH_U2)
+DOT_PACKED_KERNEL(dotprod_dot_u1s8, 8, DOT_STEP_U1, DOT_FINISH_U1)
+
 DOTPROD static int32_t
 dotprod_sum_u8(const uint8_t *code, uint32_t dim)
 {
@@ -484,6 +678,9 @@ const knn_kernels knn_kernels_neon = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dot_u4s8 = dot_u4s8,
+	.dot_u2s8 = dot_u2s8,
+	.dot_u1s8 = dot_u1s8,
 	.sum_u8 = sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,
@@ -510,6 +707,9 @@ const knn_kernels knn_kernels_dotprod = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dotprod_dot_u8s8,
+	.dot_u4s8 = dotprod_dot_u4s8,
+	.dot_u2s8 = dotprod_dot_u2s8,
+	.dot_u1s8 = dotprod_dot_u1s8,
 	.sum_u8 = dotprod_sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,

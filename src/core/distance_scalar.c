@@ -190,6 +190,24 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 }
 
 static int32_t
+dot_u4s8(const uint8_t *code, const int8_t *query, uint32_t nbytes)
+{
+	return knn_dot_packed_from(code, query, nbytes, 0, 2);
+}
+
+static int32_t
+dot_u2s8(const uint8_t *code, const int8_t *query, uint32_t nbytes)
+{
+	return knn_dot_packed_from(code, query, nbytes, 0, 4);
+}
+
+static int32_t
+dot_u1s8(const uint8_t *code, const int8_t *query, uint32_t nbytes)
+{
+	return knn_dot_packed_from(code, query, nbytes, 0, 8);
+}
+
+static int32_t
 sum_u8(const uint8_t *code, uint32_t dim)
 {
 	int32_t		sum = 0;
@@ -260,6 +278,9 @@ const knn_kernels knn_kernels_scalar = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dot_u4s8 = dot_u4s8,
+	.dot_u2s8 = dot_u2s8,
+	.dot_u1s8 = dot_u1s8,
 	.sum_u8 = sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,

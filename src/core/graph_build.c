@@ -24,15 +24,20 @@ graph_release(knn_graph *graph, void *pointer)
 }
 
 static size_t
-code_stride(uint32_t dim)
+code_stride(knn_encoding encoding, uint32_t dim)
 {
-	return ((size_t) dim + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	size_t		bytes = knn_code_bytes(encoding, dim);
+
+	/* short codes need not start a line of their own */
+	if (bytes <= CACHE_LINE / 2)
+		return (bytes + 15) / 16 * 16;
+	return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
 uint64_t
-knn_graph_memory(uint64_t n, uint32_t dim, uint32_t m)
+knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim, uint32_t m)
 {
-	uint64_t	node = code_stride(dim) + sizeof(knn_code_factors) +
+	uint64_t	node = code_stride(encoding, dim) + sizeof(knn_code_factors) +
 		sizeof(uint8_t) + sizeof(uint16_t) + sizeof(uint32_t) * (1 + 2 * (uint64_t) m) +
 		sizeof(uint32_t);
 	uint64_t	upper = sizeof(uint32_t) * (1 + (uint64_t) m);
@@ -139,7 +144,7 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	graph->n = 0;
 	graph->entry = KNN_INVALID_ID;
 	graph->entry_level = 0;
-	graph->code_stride = code_stride(dim);
+	graph->code_stride = code_stride(graph->encoder.encoding, dim);
 	graph->nupper = 0;
 	graph->upper_room = (uint32_t) (n / (m - 1)) + 64;
 
@@ -149,10 +154,10 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	graph->links = graph_alloc(graph, n * sizeof(uint32_t) * (1 + 2 * (size_t) m));
 	graph->upper_first = graph_alloc(graph, n * sizeof(uint32_t));
 	graph->upper = graph_alloc(graph, sizeof(uint32_t) * (size_t) graph->upper_room * (1 + (size_t) m));
-	graph->q8 = graph_alloc(graph, dim);
-	graph->qf = graph_alloc(graph, sizeof(float) * dim);
-	graph->pair_q8 = graph_alloc(graph, dim);
-	graph->pair_qf = graph_alloc(graph, sizeof(float) * dim);
+	graph->q8 = graph_alloc(graph, KNN_QUERY_ROOM(dim));
+	graph->qf = graph_alloc(graph, sizeof(float) * KNN_QUERY_ROOM(dim));
+	graph->pair_q8 = graph_alloc(graph, KNN_QUERY_ROOM(dim));
+	graph->pair_qf = graph_alloc(graph, sizeof(float) * KNN_QUERY_ROOM(dim));
 	graph->spare = graph_alloc(graph, sizeof(knn_candidate) * most);
 	graph->full = graph_alloc(graph, sizeof(knn_candidate) * (2 * (size_t) m + 1));
 
@@ -239,21 +244,24 @@ next_tag(knn_graph *graph)
 }
 
 /*
- * Link from a neighbour back to the new node.  While there is room the link is
+ * Link from a neighbour back to the new node; false when pruning left it out,
+ * which force prevents.  While there is room the link is
  * just added: pruning happens when a list is full, and leaves room for as many
  * again, so that its cost is shared by all the links added in between.
  */
-static void
+static bool
 link_back(knn_graph *graph, uint32_t from, uint32_t to, float distance,
-		  uint32_t *row, uint32_t room)
+		  uint32_t *row, uint32_t room, bool force)
 {
+	bool		linked = false;
+
 	knn_candidate *full = graph->full;
 	uint32_t	n = row[0];
 
 	if (n < room)
 	{
 		row[++row[0]] = to;
-		return;
+		return true;
 	}
 
 	knn_query_from_code(&graph->pair_query, &graph->encoder,
@@ -266,13 +274,22 @@ link_back(knn_graph *graph, uint32_t from, uint32_t to, float distance,
 	n++;
 	knn_sort_few(full, n);
 	n = knn_choose_neighbours(full, n, room, room / 2, graph_covered, graph, graph->spare);
-	row[0] = n;
 	for (uint32_t i = 0; i < n; i++)
+	{
 		row[1 + i] = full[i].id;
+		linked |= full[i].id == to;
+	}
+	if (!linked && force)
+	{
+		row[1 + (n < room ? n++ : room - 1)] = to;
+		linked = true;
+	}
+	row[0] = n;
+	return linked;
 }
 
 int
-knn_graph_add(knn_graph *graph, const float *v)
+knn_graph_add(knn_graph *graph, const void *v)
 {
 	uint32_t	id = graph->n;
 	uint32_t	m = graph->m;
@@ -305,6 +322,7 @@ knn_graph_add(knn_graph *graph, const float *v)
 	{
 		uint32_t   *row = l == 0 ? knn_graph_links(graph, id) : knn_graph_upper(graph, id, l);
 		uint32_t	n;
+		bool		linked;
 
 		next_tag(graph);
 		if (knn_search_level(&graph->search, &entry, 1, l, graph->ef_construction) != KNN_OK)
@@ -316,13 +334,16 @@ knn_graph_add(knn_graph *graph, const float *v)
 		row[0] = n;
 		for (uint32_t i = 0; i < n; i++)
 			row[1 + i] = graph->search.beam[i].id;
-		for (uint32_t i = 0; i < n; i++)
+		/* farthest first: the nearest takes it if no other did */
+		linked = false;
+		for (uint32_t i = n; i-- > 0;)
 		{
 			uint32_t	other = row[1 + i];
 
-			link_back(graph, other, id, graph->search.beam[i].distance,
-					  l == 0 ? knn_graph_links(graph, other) : knn_graph_upper(graph, other, l),
-					  l == 0 ? 2 * m : m);
+			linked |= link_back(graph, other, id, graph->search.beam[i].distance,
+								l == 0 ? knn_graph_links(graph, other) :
+								knn_graph_upper(graph, other, l),
+								l == 0 ? 2 * m : m, i == 0 && !linked);
 		}
 		if (l == 0)
 			break;

@@ -1,9 +1,9 @@
 /*
  * graph_build.h
- *		Building an HNSW graph in memory over 8-bit codes.
+ *		Building an HNSW graph in memory over codes.
  *
- * Vectors are added one at a time; only their codes are kept (dim bytes and 12
- * each, beside 8m + 8 bytes of links).  A new vector searches with its full
+ * Vectors are added one at a time; only their codes are kept (at 8 bits dim bytes
+ * and 12 each, beside 8m + 8 bytes of links).  A new vector searches with its full
  * precision; pruning compares codes with codes.  One thread.  Source: Malkov
  * and Yashunin, algorithm 1.
  */
@@ -57,7 +57,8 @@ typedef struct knn_graph
  * Bytes that a graph of n nodes takes at most (but for its few upper slots'
  * chance deviations).  Computed in 64 bits: cannot overflow for any valid input.
  */
-extern uint64_t knn_graph_memory(uint64_t n, uint32_t dim, uint32_t m);
+extern uint64_t knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim,
+								 uint32_t m);
 
 /*
  * Prepare an empty graph for at most capacity nodes.  graph->m,
@@ -67,11 +68,10 @@ extern int	knn_graph_init(knn_graph *graph, uint32_t capacity);
 extern void knn_graph_free(knn_graph *graph);
 
 /*
- * Add a vector (dim floats, normalised where the space asks for it); its id is
- * the number of vectors added before.  KNN_OK or KNN_ERROR_NO_MEMORY; the
+ * Add a vector (as for knn_encode); its id is the number of vectors added before.  KNN_OK or KNN_ERROR_NO_MEMORY; the
  * caller keeps count of the capacity.
  */
-extern int	knn_graph_add(knn_graph *graph, const float *v);
+extern int	knn_graph_add(knn_graph *graph, const void *v);
 
 static inline uint32_t *
 knn_graph_links(const knn_graph *graph, uint32_t id)

@@ -16,6 +16,7 @@
 
 #include "store/store.h"
 
+#include "access/xlog.h"
 #include "compat.h"
 #include "utils/memutils.h"
 
@@ -46,11 +47,25 @@ grow_hints(KnnStore *store, BlockNumber block)
 	store->nhints = (BlockNumber) size;
 }
 
+/*
+ * Redo restores the image of a page that was evicted into a buffer that it holds
+ * locked, zeroed and valid meanwhile.  Once the lock has been had the page is
+ * whole, and later images do not change what was there.
+ */
+static void
+wait_for_redo(Buffer buffer)
+{
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+}
+
 static Buffer
 pin_and_check(KnnStore *store, Relation index, BlockNumber block, KnnColumn column)
 {
 	Buffer		buffer = ReadBuffer(index, block);
 
+	if (RecoveryInProgress())
+		wait_for_redo(buffer);
 	if (unlikely(!KnnPageIsValid(BufferGetPage(buffer), column)))
 	{
 		/*
@@ -79,7 +94,11 @@ KnnStorePin(KnnStore *store, Relation index, BlockNumber block, KnnColumn column
 		if (likely(hint != InvalidBuffer) &&
 			likely(++store->hint_uses % HINT_USES != 0) &&
 			likely(KnnReadRecentBuffer(index, block, hint)))
+		{
+			if (unlikely(RecoveryInProgress()))
+				wait_for_redo(hint);
 			return hint;
+		}
 	}
 	return pin_and_check(store, index, block, column);
 }

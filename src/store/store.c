@@ -11,6 +11,7 @@
 #include "core/graph_search.h"
 #include "core/rotation.h"
 #include "storage/lmgr.h"
+#include "type/knn_vector.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -49,9 +50,18 @@ shape_column(KnnColumnShape *columns, KnnColumn column, Size width)
 	width = TYPEALIGN(sizeof(uint32), width);
 	columns[column].group = KnnColumnGroup(column);
 	columns[column].width = (uint32) width;
+	columns[column].per_page = 0;
+	if (width == 0)
+		return;
 	/* items cross pages where keeping them whole would waste over a tenth */
 	columns[column].per_page = KNN_PAGE_CAPACITY % width <= KNN_PAGE_CAPACITY / 10 ?
 		(uint32) (KNN_PAGE_CAPACITY / width) : 0;
+}
+
+uint32
+KnnFactorBytes(const KnnShape *shape)
+{
+	return knn_code_has_factors(shape->encoding, shape->space) ? sizeof(knn_code_factors) : 0;
 }
 
 void
@@ -62,8 +72,10 @@ KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns)
 	shape_column(columns, KNN_COLUMN_LINKS,
 				 offsetof(KnnLinksItem, links) + sizeof(uint32) * 2 * shape->m);
 	shape_column(columns, KNN_COLUMN_CODE,
-				 offsetof(KnnCodeItem, code) + shape->dim);
-	shape_column(columns, KNN_COLUMN_VECTOR, sizeof(float) * shape->dim);
+				 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
+	shape_column(columns, KNN_COLUMN_VECTOR,
+				 shape->vectors == KNN_VECTORS_FLOAT ? sizeof(float) * shape->dim :
+				 shape->vectors == KNN_VECTORS_HALF ? sizeof(knn_half) * shape->dim : 0);
 	shape_column(columns, KNN_COLUMN_UPPER,
 				 offsetof(KnnUpperItem, links) + sizeof(uint32) * shape->m);
 	shape_column(columns, KNN_COLUMN_CHAIN, sizeof(KnnChainItem));
@@ -132,33 +144,40 @@ KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
 }
 
 /*
- * Items of a group's next extent: an eighth of what there is, within bounds
- * that keep a young index small.
+ * Items of a group's next extent: an eighth of what there is while that is little,
+ * then about four megabytes, then a forty-eighth.  So a young index stays small,
+ * an insert that opens an extent does not have to extend the file by much, and
+ * the list of extents stays short (some 600 for 2^32 nodes).
  */
 static uint32
 next_extent_items(const KnnColumnShape *columns, KnnGroup group, uint32 capacity)
 {
+	uint32		width;			/* bytes an item takes before others can follow */
 	uint32		least;
-	uint32		items = capacity / 8;
+	uint32		usual;
 
 	switch (group)
 	{
 		case KNN_GROUP_NODE:
-			/* at most half a megabyte of codes to begin with */
-			least = 512 * 1024 / columns[KNN_COLUMN_CODE].width;
-			least = Min(Max(least, 16), columns[KNN_COLUMN_LINKS].per_page != 0 ?
-						Max(columns[KNN_COLUMN_LINKS].per_page, 16) : 16);
+			/* the vectors come last and are extended as they are written */
+			width = columns[KNN_COLUMN_TID].width + columns[KNN_COLUMN_LINKS].width +
+				columns[KNN_COLUMN_CODE].width;
+			least = Min(Max(512 * 1024 / width, 16), columns[KNN_COLUMN_LINKS].per_page);
 			break;
 		case KNN_GROUP_UPPER:
-			least = Max(columns[KNN_COLUMN_UPPER].per_page, 16);
+			width = columns[KNN_COLUMN_UPPER].width;
+			least = columns[KNN_COLUMN_UPPER].per_page;
 			break;
 		case KNN_GROUP_CHAIN:
+			width = columns[KNN_COLUMN_CHAIN].width;
 			least = columns[KNN_COLUMN_CHAIN].per_page;
 			break;
 		default:
 			return 1;
 	}
-	return Max(items, least);
+	least = Max(least, 1);
+	usual = Max(4 * 1024 * 1024 / width, least);
+	return Max(Max(Min(capacity / 8, usual), capacity / 48), least);
 }
 
 /* ---- metapage ---- */
@@ -191,9 +210,17 @@ shape_is_possible(Relation index, const KnnShape *shape)
 	/* what typmod packs: type/knn_vector.h */
 	return shape->method == KNN_METHOD_HNSW &&
 		shape->space >= KNN_SPACE_L2 && shape->space <= KNN_SPACE_HAMMING &&
-		shape->encoding == KNN_ENCODING_ROTATED_8 &&
+		shape->encoding >= KNN_ENCODING_ROTATED_8 && shape->encoding <= KNN_ENCODING_BINARY &&
+		shape->vectors <= KNN_VECTORS_NONE &&
+		(shape->data_type == KNN_DATA_BYTE) == (shape->encoding == KNN_ENCODING_BYTE) &&
+		(shape->data_type == KNN_DATA_BINARY) == (shape->encoding == KNN_ENCODING_BINARY) &&
+		(shape->space == KNN_SPACE_HAMMING) == (shape->encoding == KNN_ENCODING_BINARY) &&
+		(knn_encoding_bits(shape->encoding) == 8 || knn_space_rotates(shape->space) ||
+		 shape->encoding == KNN_ENCODING_BINARY) &&
+		(knn_encoding_is_float(shape->encoding) || shape->vectors == KNN_VECTORS_NONE) &&
 		shape->dim >= 1 && shape->dim <= KNN_MAX_DIM &&
-		(typmod < 0 || shape->dim == (uint32) (typmod & 0xFFFF)) &&
+		(typmod < 0 || (shape->dim == (uint32) (typmod & 0xFFFF) &&
+						shape->data_type == ((typmod >> 16) & 0xFF))) &&
 		shape->m >= 2 && shape->m <= 100 &&
 		shape->ef_construction >= 1 && shape->ef_construction <= 10000;
 }
@@ -360,8 +387,9 @@ store_load_encoder(KnnStore *store, Relation index)
 
 	store->encoder.dim = shape->dim;
 	store->encoder.space = shape->space;
+	store->encoder.encoding = shape->encoding;
 	store->encoder.kernels = knn_kernels_get();
-	if (knn_space_rotates(shape->space))
+	if (knn_space_rotates(shape->space) && knn_encoding_is_float(shape->encoding))
 	{
 		uint8	   *signs = palloc(KNN_ROTATION_SIGN_BYTES(shape->dim));
 
@@ -400,6 +428,7 @@ store_load(Relation index, const KnnMetaPage *meta)
 	store->shape = meta->shape;
 	store->nblocks = 1;			/* the metapage */
 	KnnStoreColumns(&store->shape, store->columns);
+	store->factor_bytes = KnnFactorBytes(&store->shape);
 	return store;
 }
 
@@ -606,26 +635,39 @@ KnnStoreAllocate(KnnStore *store, Relation index, KnnGroup group, uint32 count)
 	return first;
 }
 
-bool
-KnnStoreRaiseEntry(KnnStore *store, Relation index, uint32 node, uint32 level)
+/* Make a node the entry point, if a condition on the present one holds. */
+static bool
+set_entry(Relation index, uint32 node, uint32 level, bool only_first)
 {
 	Buffer		buffer = ReadBuffer(index, KNN_META_BLOCK);
 	GenericXLogState *state;
 	KnnMetaPage *meta;
-	bool		raised = false;
+	bool		set;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	state = GenericXLogStart(index);
 	meta = check_meta(index, GenericXLogRegisterBuffer(state, buffer, 0));
-	if (meta->entry == KNN_INVALID_ID || level > meta->entry_level)
+	set = meta->entry == KNN_INVALID_ID || (!only_first && level > meta->entry_level);
+	if (set)
 	{
 		meta->entry = node;
 		meta->entry_level = level;
 		GenericXLogFinish(state);
-		raised = true;
 	}
 	else
 		GenericXLogAbort(state);
 	UnlockReleaseBuffer(buffer);
-	return raised;
+	return set;
+}
+
+bool
+KnnStoreSetFirstEntry(Relation index, uint32 node, uint32 level)
+{
+	return set_entry(index, node, level, true);
+}
+
+void
+KnnStoreRaiseEntry(Relation index, uint32 node, uint32 level)
+{
+	(void) set_entry(index, node, level, false);
 }

@@ -2,7 +2,7 @@
  * store.h
  *		Columns of fixed-width items kept in the pages of an index.
  *
- * LAYOUT.  Block 0 is the metapage.  Items live in three groups, each with an id
+ * LAYOUT.  Block 0 is the metapage.  Items live in groups, each with an id
  * space of its own that only grows:
  *
  *	node	columns tid, links, code, vector
@@ -14,8 +14,8 @@
  * In an extent each column has its blocks together, in the order above, so that
  * id -> (block, offset) is arithmetic once the extent is known.  The extents are
  * listed in the metapage.  A build makes one extent of exactly the right size;
- * inserts add extents of an eighth of what there is, so that there are few
- * (some 150 for 2^32 nodes) and little is allocated ahead.  (Stripes of fixed
+ * inserts add extents in proportion to what there is, so that there are few and
+ * little is allocated ahead.  (Stripes of fixed
  * sizes would need no list, but waste up to half in a fresh index, and could not
  * hold groups that grow at their own pace.)
  *
@@ -23,15 +23,19 @@
  * a tenth of the page; then they are laid end to end across pages.  Items that
  * change (tid, links, upper, chain) are narrow and never cross.
  *
- * LOCKS.  Page locks are taken in this order, and held for one record only:
- * pages of one node in ascending block number (tid before links before code
- * before vector), then chain; the metapage is never locked together with
- * another page.
+ * LOCKS.  Page locks are taken in ascending block number (of one node: tid before
+ * links before code before vector), at most four at once, and released with the
+ * record they are for.  Exceptions: the lock of a tid page is held while pages of
+ * its chain, or the marks in its links, are read or changed, one at a time after
+ * it.  Nobody waits for a tid page while holding a chain page.  The metapage is
+ * changed with no other page locked, and may be read while others are.
  *
  * code, vector and centre are written once, before anything refers to their id,
  * and never change: they are read under a pin without a content lock, as heap
- * tuples are.  (GenericXLogFinish and redo copy whole page images over a page,
- * but the bytes of items written before are the same in the new image.)
+ * tuples are once they have been looked at.  GenericXLogFinish and redo copy whole
+ * page images over a page, but the bytes of items written before are the same in
+ * the new image.  A standby replays the image of a page that is not in memory into
+ * a zeroed buffer, so there a reader waits for the lock once (buffer.c).
  *
  * PUBLISH ORDER.  allocate ids (metapage), write code, vector and upper, write
  * tid and links, link from neighbours, make it the entry point.  A crash in
@@ -103,12 +107,12 @@ typedef struct KnnShape
 	uint32		dim;
 	uint32		m;
 	uint32		ef_construction;
-	uint32		ef_search;		/* default of scans */
+	uint32		ef_search;		/* of scans, unless an option or setting tells */
 	uint8		vectors;		/* KnnVectorStorage */
 	uint8		mode;			/* KnnMode */
 	uint8		compression;	/* level: 1, 2, 4, 8, 16 or 32 */
 	uint8		clip;			/* out of half's range: clip instead of error */
-	uint64		seed;			/* of the rotation and of the levels */
+	uint64		seed;			/* of the rotation, and of a build's levels */
 } KnnShape;
 
 typedef struct KnnMetaPage
@@ -175,11 +179,11 @@ typedef struct KnnUpperItem
 	uint32		links[FLEXIBLE_ARRAY_MEMBER];	/* room for m */
 } KnnUpperItem;
 
-typedef struct KnnCodeItem
-{
-	knn_code_factors factors;
-	uint8		code[FLEXIBLE_ARRAY_MEMBER];
-} KnnCodeItem;
+/*
+ * An item of column code: knn_code_factors, where the encoding has them, and the
+ * code.
+ */
+typedef void KnnCodeItem;
 
 /* ---- an index's store as a backend sees it ---- */
 
@@ -212,6 +216,7 @@ typedef struct KnnStore
 
 	KnnShape	shape;
 	KnnColumnShape columns[KNN_NCOLUMNS];
+	uint32		factor_bytes;	/* before the code in an item of column code */
 
 	/* as of the last KnnStoreRefresh */
 	uint32		entry;
@@ -237,7 +242,10 @@ typedef struct KnnStore
 /* Group of a column, and the group's first column. */
 extern KnnGroup KnnColumnGroup(KnnColumn column);
 
-/* Fill the columns' widths for a shape. */
+/* Bytes of the factors in an item of column code. */
+extern uint32 KnnFactorBytes(const KnnShape *shape);
+
+/* Fill the columns' widths for a shape; a column that is not kept has width 0. */
 extern void KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns);
 
 /* Blocks that nitems items of a column take. */
@@ -271,10 +279,13 @@ extern void KnnStoreHold(KnnStore *store, MemoryContext context);
 extern uint32 KnnStoreAllocate(KnnStore *store, Relation index, KnnGroup group, uint32 count);
 
 /*
- * Make a node the entry point if it is on a higher level than the present one
- * or there is none; returns false when there is another one that is as high.
+ * Make a node the entry point of an index that has none; false when it has one by
+ * now.
  */
-extern bool KnnStoreRaiseEntry(KnnStore *store, Relation index, uint32 node, uint32 level);
+extern bool KnnStoreSetFirstEntry(Relation index, uint32 node, uint32 level);
+
+/* Make a node the entry point if it is on a higher level than the present one. */
+extern void KnnStoreRaiseEntry(Relation index, uint32 node, uint32 level);
 
 /* ---- item addresses (inline, on the scan path) ---- */
 
@@ -314,6 +325,19 @@ KnnStoreLocate(KnnStore *store, Relation index, KnnColumn column, uint32 id)
 		address.offset = (uint32) (byte % KNN_PAGE_CAPACITY);
 	}
 	return address;
+}
+
+/* The parts of an item of column code; factors are NULL where there are none. */
+static inline const knn_code_factors *
+KnnCodeFactors(const KnnStore *store, const KnnCodeItem *item)
+{
+	return store->factor_bytes ? (const knn_code_factors *) item : NULL;
+}
+
+static inline const uint8 *
+KnnCodeBytes(const KnnStore *store, const KnnCodeItem *item)
+{
+	return (const uint8 *) item + store->factor_bytes;
 }
 
 /* ---- buffer.c: reading ---- */

@@ -21,7 +21,10 @@ read_for_write(Relation index, BlockNumber block)
 	{
 		LockRelationForExtension(index, ExclusiveLock);
 		while (RelationGetNumberOfBlocks(index) <= block)
+		{
+			CHECK_FOR_INTERRUPTS();
 			ReleaseBuffer(ReadBufferExtended(index, MAIN_FORKNUM, P_NEW, RBM_NORMAL, NULL));
+		}
 		UnlockRelationForExtension(index, ExclusiveLock);
 	}
 	return ReadBuffer(index, block);

@@ -155,7 +155,7 @@ for my $field (sort keys %fields)
 	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
 	{
 		# values that another index may have as well, and what is told by warnings
-		my $must = $field !~ /^(ef_construction|ef_search|entry)$/;
+		my $must = $field !~ /^(ef_construction|ef_search|unused|entry)$/;
 		mutation(
 			"metapage $field = $value",
 			$must,

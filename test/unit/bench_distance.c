@@ -102,6 +102,9 @@ bench(const knn_kernels *k)
 	LINE("hamming (bits)", k->hamming(bytes[i], bytes[Q], dim / 8));
 	LINE("hamming (bytes)", k->hamming(bytes[i], bytes[Q], dim));
 	LINE("dot_u8s8", k->dot_u8s8(bytes[i], S8(Q), dim));
+	LINE("dot_u4s8", k->dot_u4s8(bytes[i], S8(Q), dim / 2));
+	LINE("dot_u2s8", k->dot_u2s8(bytes[i], S8(Q), dim / 4));
+	LINE("dot_u1s8", k->dot_u1s8(bytes[i], S8(Q), dim / 8));
 	LINE("sum_u8", k->sum_u8(bytes[i], dim));
 	LINE("l1_u8f32", k->l1_u8f32(bytes[i], floats[Q], 0.5f, -1.0f, dim));
 	LINE("linf_u8f32", k->linf_u8f32(bytes[i], floats[Q], 0.5f, -1.0f, dim));

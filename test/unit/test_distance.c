@@ -393,6 +393,88 @@ test_dot_u8s8(const knn_kernels *k)
 			}
 }
 
+/*
+ * Codes of several fields to a byte.  All lengths up to 200 bytes, the ones in
+ * use, and those of the largest vectors, where blocks of sums that an
+ * implementation keeps in few bits end.
+ */
+static const uint32_t big_lengths[] = {
+	223, 224, 255, 256, 257, 288, 319, 320, 321, 352, 383, 384, 385, 511, 512, 513,
+	639, 640, 641, 768, 1000, 1023, 1024, 1025, 1999, 2000, 3999, 4000, 7999, 8000
+};
+
+#define NLENGTHS (201 + sizeof(big_lengths) / sizeof(big_lengths[0]))
+
+static void
+test_packed(int32_t (*kernel) (const uint8_t *, const int8_t *, uint32_t), uint32_t bits)
+{
+	uint32_t	per = 8 / bits;
+	int			high = (1 << bits) - 1;
+
+	for (int p = 0; p < NBYTE_PATTERNS; p++)
+		for (uint32_t n = 0; n < NLENGTHS; n++)
+			for (int where = 0; where < PLACES; where++)
+			{
+				uint32_t	nbytes = n < 201 ? n : big_lengths[n - 201];
+				uint32_t	dim = per * nbytes;
+				uint8_t    *code = place(&area_a, where, nbytes, 1);
+				int8_t	   *query = place(&area_b, (where + n) % PLACES, dim, 1);
+				int64_t		e = 0;
+				int32_t		got;
+
+				if (dim > KNN_MAX_DIM)
+					continue;
+
+				/* what lies around them must not count */
+				memset(area_a.start, 0xff, 64 + nbytes);
+				memset(area_a.end - 64 - nbytes, 0xff, 64 + nbytes);
+				memset(area_b.start, 0x7f, 64 + dim);
+				memset(area_b.end - 64 - dim, 0x7f, 64 + dim);
+
+				memset(code, 0, nbytes);
+				for (uint32_t i = 0; i < dim; i++)
+				{
+					int			field = make_side(p, i, 0, 0, high);
+
+					query[i] = (int8_t) make_side(p, i, 1, -128, 127);
+					code[i % nbytes] |= (uint8_t) (field << (i / nbytes * bits));
+					e += (int64_t) field * query[i];
+				}
+				got = kernel(code, query, nbytes);
+				UNIT_CHECK(got == e, "pattern %d, %u bytes, place %d: got %d, expected %lld",
+						   p, nbytes, where, got, (long long) e);
+			}
+}
+
+/* each field alone, against the query that tells where it was looked for */
+static void
+test_packed_layout(int32_t (*kernel) (const uint8_t *, const int8_t *, uint32_t), uint32_t bits)
+{
+	uint32_t	per = 8 / bits;
+
+	for (uint32_t nbytes = 1; nbytes <= 200; nbytes++)
+	{
+		uint8_t    *code = place(&area_a, 0, nbytes, 1);
+		int8_t	   *query = place(&area_b, 0, per * nbytes, 1);
+
+		memset(code, 0, nbytes);
+		memset(query, 0, per * nbytes);
+		for (uint32_t k = 0; k < per; k++)
+			for (uint32_t j = 0; j < nbytes; j++)
+				for (uint32_t bit = 0; bit < bits; bit++)
+				{
+					code[j] = (uint8_t) (1 << (k * bits + bit));
+					query[k * nbytes + j] = -128;
+					UNIT_CHECK(kernel(code, query, nbytes) == -128 * (1 << bit),
+							   "%u bytes, field %u of byte %u, bit %u", nbytes, k, j, bit);
+					query[k * nbytes + j] = 0;
+					UNIT_CHECK(kernel(code, query, nbytes) == 0,
+							   "%u bytes, all but field %u of byte %u", nbytes, k, j);
+					code[j] = 0;
+				}
+	}
+}
+
 static void
 test_sum_u8(const knn_kernels *k)
 {
@@ -508,6 +590,9 @@ test_implementation(const char *name)
 	CASE(k, linf_s8, test_s8(k->linf_s8, INT_LINF));
 	CASE(k, hamming, test_hamming(k));
 	CASE(k, dot_u8s8, test_dot_u8s8(k));
+	CASE(k, dot_u4s8, (test_packed(k->dot_u4s8, 4), test_packed_layout(k->dot_u4s8, 4)));
+	CASE(k, dot_u2s8, (test_packed(k->dot_u2s8, 2), test_packed_layout(k->dot_u2s8, 2)));
+	CASE(k, dot_u1s8, (test_packed(k->dot_u1s8, 1), test_packed_layout(k->dot_u1s8, 1)));
 	CASE(k, sum_u8, test_sum_u8(k));
 	CASE(k, l1_u8f32, test_u8f32(k->l1_u8f32, L1));
 	CASE(k, linf_u8f32, test_u8f32(k->linf_u8f32, LINF));

@@ -1,0 +1,44 @@
+/*
+ * shape.h
+ *		What the options of an index come to: its shape.
+ */
+#ifndef KNN_AM_SHAPE_H
+#define KNN_AM_SHAPE_H
+
+#include "postgres.h"
+
+#include "store/store.h"
+#include "utils/rel.h"
+
+/*
+ * The shape of a knn_hnsw index that is about to be built, with a fresh seed;
+ * ERROR when the column, the operator class or the options do not go together.
+ * It is kept in the metapage: options that are changed later, ef_search aside,
+ * count when the index is rebuilt.
+ */
+extern KnnShape KnnResolveHnswShape(Relation index);
+
+/*
+ * Width of a scan where knn.ef_search does not tell: the option ef_search, else
+ * the default in the shape.  shape may be NULL, where the metapage is not worth
+ * reading: the default is then what the options now resolve to.
+ */
+extern int	KnnHnswEfSearch(Relation index, const KnnShape *shape);
+
+/* What codes are, for people. */
+extern const char *KnnEncodingName(const KnnShape *shape);
+
+/*
+ * Candidates for each row wanted in the first pass of a search with rescoring,
+ * as far as the index decides; 0: no rescoring by default.  See shape.c for the
+ * rules.
+ */
+extern double KnnDefaultOversample(const KnnShape *shape);
+
+/*
+ * Candidates in the first pass for k rows: k * factor rounded up, but between 100
+ * and 10,000.  A factor below 1 counts as 1.
+ */
+extern uint32 KnnFirstPass(double k, double factor);
+
+#endif
