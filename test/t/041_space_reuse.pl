@@ -84,7 +84,8 @@ foreach my $round (1 .. 10)
 		'INSERT INTO t (id, v) SELECT 300000, v FROM pool WHERE id = 7; DELETE FROM t WHERE id = 300000');
 	$node->safe_psql('postgres', 'VACUUM t');
 }
-is_size($before + 8192, 'a row that comes and goes');
+is_size(1.03 * $before, 'a row that comes and goes');
+$before = size();
 
 # other vectors: tombstones stay, REINDEX recovers their space
 $node->safe_psql('postgres', 'DELETE FROM t');
