@@ -286,6 +286,10 @@ DELETE FROM equal_rows WHERE id % 100 <> 0 AND id <= 10000;
 VACUUM equal_rows;
 SELECT count(*), min(id), max(id) FROM (SELECT id FROM equal_rows ORDER BY v <-> '[1,2,3]' LIMIT 100000) t;
 SELECT id FROM equal_rows ORDER BY v <-> '[3,2,0]' LIMIT 1;
+-- no entry is left behind that would lead to the rows that take the free places
+SELECT reltuples FROM pg_class WHERE relname = 'equal_rows_v_idx';
+INSERT INTO equal_rows SELECT 20000 + i, vec(i, 3) FROM generate_series(1, 2000) i;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM equal_rows ORDER BY v <-> '[1,2,3]' LIMIT 100000) t;
 DROP TABLE equal_rows;
 RESET knn.ef_search;
 

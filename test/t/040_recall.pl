@@ -82,6 +82,12 @@ my $dead = is_recall('built', '<->', 0.985, 'with dead rows in the heap');
 $node->safe_psql('postgres', 'VACUUM built');
 my $vacuumed = is_recall('built', '<->', 0.985, 'after VACUUM');
 cmp_ok($vacuumed, '>=', $dead - 0.01, 'VACUUM does not lower the recall');
+# dead nodes are known as such, and no search counts them among its results
+is($node->safe_psql('postgres', q{SELECT nodes - tombstones FROM knn_index_info('built_idx')}),
+	$node->safe_psql('postgres', 'SELECT count(DISTINCT v) FROM built'), 'nodes without rows are tombstones');
+my $narrow = neighbours($node, 'built', '<->',
+	settings => 'SET knn.ef_search = 10; SET knn.max_scan_tuples = 0; SET knn.scan_order = relaxed;');
+is(scalar(grep { @{ $narrow->{$_} } == 10 } keys %$narrow), 50, 'a search finds as many live rows as it is wide');
 # other vectors than those that went
 load_vectors($node, 'built', 20001, clustered_vectors(3000, $dim, 43));
 is_recall('built', '<->', 0.98, 'after inserts in place of the deleted');
