@@ -43,6 +43,18 @@ hnsw_options(Datum reloptions, bool validate)
 	return KnnHnswOptionsParse(reloptions, validate);
 }
 
+/* Only what the core cannot tell: a distance operator orders the one column. */
+static bool
+hnsw_property(Oid index_oid, int attno, IndexAMProperty prop, const char *propname,
+			  bool *res, bool *isnull)
+{
+	if (attno != 1 || prop != AMPROP_DISTANCE_ORDERABLE)
+		return false;
+	*res = true;
+	*isnull = false;
+	return true;
+}
+
 static bool
 hnsw_validate(Oid opclassoid)
 {
@@ -81,6 +93,7 @@ knn_hnsw_handler(PG_FUNCTION_ARGS)
 	routine->amvacuumcleanup = knn_hnsw_vacuumcleanup;
 	routine->amcostestimate = knn_hnsw_costestimate;
 	routine->amoptions = hnsw_options;
+	routine->amproperty = hnsw_property;
 	routine->ambuildphasename = build_phase_name;
 	routine->amvalidate = hnsw_validate;
 	routine->ambeginscan = knn_hnsw_beginscan;

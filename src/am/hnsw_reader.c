@@ -235,7 +235,8 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_se
 	memset(search, 0, sizeof(*search));
 	search->allocator = KnnContextAllocator(CurrentMemoryContext);
 	search->reader = (knn_reader) {
-		reader, page_neighbours, page_score, page_prefetch
+		.state = reader, .neighbours = page_neighbours,
+		.score = page_score, .prefetch = page_prefetch
 	};
 	search->max_degree = 2 * store->shape.m;
 	search->resumable = true;

@@ -164,7 +164,8 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	memset(&graph->search, 0, sizeof(graph->search));
 	graph->search.allocator = graph->allocator;
 	graph->search.reader = (knn_reader) {
-		graph, graph_neighbours, graph_score, graph_prefetch
+		.state = graph, .neighbours = graph_neighbours,
+		.score = graph_score, .prefetch = graph_prefetch
 	};
 	graph->search.max_degree = 2 * m;
 	graph->search.resumable = false;
