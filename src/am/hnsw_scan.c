@@ -20,7 +20,8 @@
  * twice its width and continues, until the graph is exhausted or
  * knn.max_scan_tuples vectors have been looked at.  A wider search may find a row
  * that is nearer than one returned already, as does a row whose bound failed.
- * Such rows come at the end of the scan, after all others, unless knn.scan_order = relaxed returns them at once.
+ * Such rows come at the end of the scan, after all others, unless
+ * knn.scan_order = relaxed returns them at once.
  *
  * Locks: none is held, and nothing is pinned, between calls.  A node's TIDs are
  * copied when the node is returned.  VACUUM may remove a TID after that and its
@@ -71,6 +72,9 @@ typedef struct HnswScan
 	bool		exact;			/* not at all: estimates rank, or are exact */
 	double		oversample;		/* of the two-phase search, 0: lazily */
 	uint32		nreturned;		/* nodes, for the size of the first pass */
+	uint32		npopped;		/* nodes, returned or not */
+	uint32		beam_queued;	/* places of the beam that have been looked at */
+	uint32		live_queued;	/* live nodes in these */
 
 	/* binary heap by key */
 	QueueItem  *queue;
@@ -158,28 +162,33 @@ queue_pop(HnswScan *so)
 /* ---- search ---- */
 
 /*
+ * Nodes that a two-phase search ranks by exact distance before it returns one
+ * more.  When there is no first pass so large, it goes on one by one.
+ */
+static uint32
+first_pass(const HnswScan *so)
+{
+	return Max(KnnFirstPass(so->nreturned + 1.0, so->oversample), so->npopped + 1);
+}
+
+/*
  * Queue the nodes of the beam that were not queued before, nearest first.  In a
- * two-phase search at most those of the first pass, with exact distances.
+ * two-phase search only those of the first pass.
  */
 static void
 queue_beam(HnswScan *so)
 {
-	uint32		end = so->search.nbeam;
+	uint32		pass = so->oversample > 0 ? first_pass(so) : UINT32_MAX;
 
-	if (so->oversample > 0)
+	while (so->beam_queued < so->search.nbeam && so->live_queued < pass)
 	{
-		uint32		pass = KnnFirstPass(so->nreturned + 1, so->oversample);
-		uint32		n = 0;
-
-		for (end = 0; end < so->search.nbeam && n < pass; end++)
-			n += (so->search.beam[end].flags & KNN_CANDIDATE_DEAD) == 0;
-	}
-	for (uint32 i = 0; i < end; i++)
-	{
-		knn_candidate *c = &so->search.beam[i];
+		knn_candidate *c = &so->search.beam[so->beam_queued++];
 		QueueItem	item;
 
-		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
+		if (c->flags & KNN_CANDIDATE_DEAD)
+			continue;
+		so->live_queued++;
+		if (c->flags & KNN_CANDIDATE_TAKEN)
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
 		item.node = c->id;
@@ -224,16 +233,17 @@ widen_search(HnswScan *so)
 	width = width > UINT32_MAX / 4 ? width : width * 2;
 	if (knn_search_widen(&so->search, width) != KNN_OK)
 		elog(ERROR, "out of memory");
+	so->beam_queued = so->live_queued = 0;
 	queue_beam(so);
 	return true;
 }
 
 /*
- * Exact distance of the queue's first node; those behind it are read ahead when
- * they have to come from disk.
+ * Exact distance of the queue's first node, false when it has no visible row; those
+ * behind it are read ahead when they have to come from disk.
  */
-static float
-exact_distance(HnswScan *so)
+static bool
+exact_distance(HnswScan *so, float *distance)
 {
 	uint32		node = so->queue[0].node;
 
@@ -250,7 +260,7 @@ exact_distance(HnswScan *so)
 		}
 		KnnRerankAhead(&so->rerank, nodes, n);
 	}
-	return KnnRerankDistance(&so->rerank, node);
+	return KnnRerankDistance(&so->rerank, node, distance);
 }
 
 /*
@@ -342,7 +352,11 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		CHECK_FOR_INTERRUPTS();
 		/* the first pass grows with the rows returned */
 		if (so->oversample > 0)
+		{
+			while (so->search.width < first_pass(so) && widen_search(so))
+				;
 			queue_beam(so);
+		}
 		if (so->nqueue == 0)
 		{
 			if (widen_search(so))
@@ -355,12 +369,21 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		first = so->queue[0];
 		if (!first.exact)
 		{
-			first.key = exact_distance(so);
-			first.exact = true;
-			queue_replace_first(so, first);
+			if (exact_distance(so, &first.key))
+			{
+				first.exact = true;
+				queue_replace_first(so, first);
+			}
+			else
+			{
+				/* nothing to return, and no distance to measure others by */
+				queue_pop(so);
+				so->npopped++;
+			}
 			continue;
 		}
 		queue_pop(so);
+		so->npopped++;
 
 		/* found after farther ones were returned */
 		if (so->any_returned && first.key < so->last_distance &&
@@ -450,7 +473,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 		if (knn_oversample_factor > 0)
 			so->oversample = knn_oversample_factor;
 		else if (knn_rescore == KNN_RESCORE_ON)
-			so->oversample = KnnDefaultOversample(&so->store->shape);
+			so->oversample = Max(KnnDefaultOversample(&so->store->shape), KNN_MIN_OVERSAMPLE);
 	}
 	so->last_distance = -get_float4_infinity();
 
