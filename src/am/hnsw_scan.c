@@ -73,6 +73,7 @@ typedef struct HnswScan
 	double		oversample;		/* of the two-phase search, 0: lazily */
 	uint32		nreturned;		/* nodes, for the size of the first pass */
 	uint32		npopped;		/* nodes, returned or not */
+	uint32		ninvisible;		/* of these, without a visible row */
 	uint32		beam_queued;	/* places of the beam that have been looked at */
 	uint32		live_queued;	/* live nodes in these */
 
@@ -168,7 +169,8 @@ queue_pop(HnswScan *so)
 static uint32
 first_pass(const HnswScan *so)
 {
-	return Max(KnnFirstPass(so->nreturned + 1.0, so->oversample), so->npopped + 1);
+	return Max(KnnFirstPass(so->nreturned + 1.0, so->oversample) + so->ninvisible,
+			   so->npopped + 1);
 }
 
 /*
@@ -379,6 +381,7 @@ next_node(IndexScanDesc scan, HnswScan *so)
 				/* nothing to return, and no distance to measure others by */
 				queue_pop(so);
 				so->npopped++;
+				so->ninvisible++;
 			}
 			continue;
 		}
