@@ -195,11 +195,13 @@ queue_beam(HnswScan *so)
 		c->flags |= KNN_CANDIDATE_TAKEN;
 		item.node = c->id;
 		item.exact = so->exact;
-		item.key = isnan(c->distance) ? get_float4_infinity() :
-			so->exact ? c->distance :
+		item.key = so->exact ? c->distance :
 			c->distance - c->error - fabsf(c->distance) * ROUNDING;
 		if (so->oversample > 0)
 			item.key = -get_float4_infinity();	/* exact before any is returned */
+		else if (isnan(item.key))
+			/* out of the range of float: the exact distance tells */
+			item.key = so->exact ? get_float4_infinity() : -get_float4_infinity();
 		queue_push(so, item);
 	}
 }
