@@ -483,7 +483,8 @@ CREATE OPERATOR CLASS knn_vector_hamming_ops
 CREATE FUNCTION knn_index_info(index regclass,
 	OUT method text, OUT space_type text, OUT data_type text, OUT dimension integer,
 	OUT m integer, OUT ef_construction integer, OUT ef_search integer,
-	OUT encoder text, OUT compression_level text, OUT format_version integer,
+	OUT encoder text, OUT compression_level text, OUT mode text, OUT store_vectors boolean,
+	OUT format_version integer,
 	OUT rows bigint, OUT nodes bigint, OUT duplicates bigint,
 	OUT tombstones bigint, OUT tombstone_share double precision, OUT unwritten_ids bigint,
 	OUT entry_point bigint, OUT level_nodes bigint[], OUT mean_degree double precision,
@@ -491,7 +492,7 @@ CREATE FUNCTION knn_index_info(index regclass,
 	OUT index_bytes bigint, OUT meta_bytes bigint, OUT tid_bytes bigint,
 	OUT links_bytes bigint, OUT code_bytes bigint, OUT vector_bytes bigint,
 	OUT upper_bytes bigint, OUT chain_bytes bigint, OUT centre_bytes bigint,
-	OUT unused_bytes bigint)
+	OUT unused_bytes bigint, OUT memory_bytes bigint, OUT estimated_memory bigint)
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION knn_index_info(regclass) IS

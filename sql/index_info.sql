@@ -15,6 +15,11 @@ SELECT rows, nodes, duplicates, tombstones, unwritten_ids, entry_point IS NOT NU
 	index_bytes = pg_relation_size('info_l2') AS size, tid_bytes, links_bytes, code_bytes, vector_bytes, chain_bytes, centre_bytes
 FROM knn_index_info('info_l2');
 
+-- memory: links of 8 m + 8 bytes, tid of 24, code of 12 + dim; and OpenSearch's 1.1 * (4 dim + 8 m)
+SELECT memory_bytes = (nodes + unwritten_ids) * (8 * m + 8 + 24 + 12 + dimension) AS memory,
+	estimated_memory = knn_estimate_memory('hnsw', dimension, rows, m => m) AS estimate
+FROM knn_index_info('info_l2');
+
 -- tombstones: nodes that have lost their last row
 DELETE FROM info WHERE id <= 20 OR id BETWEEN 100 AND 399;
 VACUUM info;
@@ -37,6 +42,23 @@ CREATE INDEX info_linf ON info USING knn_hnsw (v knn_vector_linf_ops) WHERE id %
 \x off
 SELECT i.space_type, i.encoder, i.rows, round(i.centre_drift::numeric, 3) AS centre_drift
 FROM unnest('{info_ip,info_cosine,info_l1,info_linf}'::regclass[]) c, knn_index_info(c) i;
+
+-- every data type, and fewer bits
+CREATE TABLE info_types (f knn_vector(16), h knn_vector(16, 'half'), b knn_vector(16, 'byte'), bits knn_vector(128, 'binary'));
+INSERT INTO info_types SELECT v, v, v, v FROM generate_series(1, 20) i,
+	LATERAL (SELECT array_agg((i * j) % 100 - 50)::real[] AS v FROM generate_series(1, 16) j) s;
+CREATE INDEX info_f ON info_types USING knn_hnsw (f) WITH (mode = on_disk);
+CREATE INDEX info_f_2 ON info_types USING knn_hnsw (f) WITH (compression_level = '2x', m = 32);
+CREATE INDEX info_f_none ON info_types USING knn_hnsw (f) WITH (store_vectors = off, mode = in_memory);
+CREATE INDEX info_h ON info_types USING knn_hnsw (h) WITH (mode = on_disk);
+CREATE INDEX info_h_none ON info_types USING knn_hnsw (h) WITH (compression_level = '4x', store_vectors = off);
+CREATE INDEX info_b ON info_types USING knn_hnsw (b);
+CREATE INDEX info_bits ON info_types USING knn_hnsw (bits knn_vector_hamming_ops);
+SELECT c, i.data_type AS type, encoder, compression_level AS level, mode, store_vectors AS stored, memory_bytes, estimated_memory,
+	estimated_memory = knn_estimate_memory('hnsw', dimension, rows, data_type, compression_level, m => m) AS same,
+	vector_bytes
+FROM unnest('{info_f,info_f_2,info_f_none,info_h,info_h_none,info_b,info_bits}'::regclass[]) c, knn_index_info(c) i;
+DROP TABLE info_types;
 
 -- what is no index of ours
 SELECT * FROM knn_index_info('info');

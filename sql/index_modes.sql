@@ -1,10 +1,16 @@
 -- Options of memory-optimized vectors: what they resolve to, and what they refuse.
--- Where a shape cannot be built yet, the error's detail tells what it would be.
 
 CREATE TABLE items (v knn_vector(4), h knn_vector(4, 'half'), b knn_vector(4, 'byte'), bits knn_vector(32, 'binary'));
 INSERT INTO items SELECT ARRAY[i, i % 7, i % 5, 1]::real[], ARRAY[i, i % 7, i % 5, 1]::real[] FROM generate_series(1, 50) i;
+CREATE VIEW resolved AS SELECT array_to_string(c.reloptions, ' ') AS options, i.encoder,
+	i.compression_level AS level, i.mode, i.store_vectors AS stored, i.ef_construction AS efc, i.ef_search AS efs, i.rows
+FROM pg_class c, knn_index_info(c.oid) i
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'i' ORDER BY c.oid;
+CREATE PROCEDURE drop_all() LANGUAGE plpgsql AS $$ BEGIN
+	EXECUTE (SELECT 'DROP INDEX ' || string_agg(oid::regclass::text, ', ') FROM pg_class
+		WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'); END $$;
 
--- what can be built
+-- the default, and levels of 8 bits
 CREATE INDEX none ON items USING knn_hnsw (v);
 CREATE INDEX in_memory ON items USING knn_hnsw (v) WITH (mode = in_memory);
 CREATE INDEX level_1 ON items USING knn_hnsw (v) WITH (compression_level = '1x');
@@ -17,14 +23,11 @@ CREATE INDEX sq_7 ON items USING knn_hnsw (v) WITH (encoder = sq, bits = 7, comp
 CREATE INDEX l1_4 ON items USING knn_hnsw (v knn_vector_l1_ops) WITH (compression_level = '4x');
 CREATE INDEX linf_4 ON items USING knn_hnsw (v knn_vector_linf_ops) WITH (encoder = sq, bits = 8, ef_construction = 50, ef_search = 60);
 CREATE INDEX stored ON items USING knn_hnsw (v) WITH (store_vectors = on);
-SELECT c.relname, c.reloptions, i.space_type, i.encoder, i.compression_level AS level,
-	i.ef_construction AS efc, i.ef_search AS efs, i.rows
-FROM pg_class c, knn_index_info(c.oid) i
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'i' ORDER BY c.oid;
+SELECT * FROM resolved;
 SET enable_seqscan = off;
 SELECT v FROM items ORDER BY v <-> '[7,0,2,1]' LIMIT 1;
 RESET enable_seqscan;
-DROP INDEX none, in_memory, level_1, level_4, both_4, flat, flat_1, sq_8, sq_7, l1_4, linf_4, stored;
+CALL drop_all();
 
 -- levels and modes of float columns
 CREATE INDEX ON items USING knn_hnsw (v) WITH (compression_level = '2x');
@@ -38,6 +41,8 @@ CREATE INDEX ON items USING knn_hnsw (v) WITH (mode = in_memory, compression_lev
 CREATE INDEX ON items USING knn_hnsw (v) WITH (mode = on_disk, ef_construction = 100);
 CREATE INDEX ON items USING knn_hnsw (v knn_vector_cosine_ops) WITH (mode = on_disk, store_vectors = off);
 CREATE INDEX ON items USING knn_hnsw (v) WITH (store_vectors = off);
+SELECT * FROM resolved;
+CALL drop_all();
 -- encoders
 CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = sq, bits = 16);
 CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = sq, bits = 16, type = fp16, clip = false);
@@ -48,6 +53,8 @@ CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = binary);
 CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = binary, bits = 1, random_rotation = true, enable_adc = true);
 CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = binary, bits = 2, compression_level = '16x');
 CREATE INDEX ON items USING knn_hnsw (v) WITH (encoder = binary, bits = 4, mode = on_disk);
+SELECT * FROM resolved;
+CALL drop_all();
 -- half columns: levels count against 16 bits
 CREATE INDEX ON items USING knn_hnsw (h);
 CREATE INDEX ON items USING knn_hnsw (h) WITH (compression_level = '2x', encoder = flat);
@@ -58,13 +65,18 @@ CREATE INDEX ON items USING knn_hnsw (h) WITH (compression_level = '8x');
 CREATE INDEX ON items USING knn_hnsw (h) WITH (compression_level = '16x');
 CREATE INDEX ON items USING knn_hnsw (h) WITH (mode = on_disk);
 CREATE INDEX ON items USING knn_hnsw (h) WITH (store_vectors = off);
+SELECT * FROM resolved;
+CALL drop_all();
 -- byte and binary columns
 CREATE INDEX ON items USING knn_hnsw (b);
+CREATE INDEX ON items USING knn_hnsw (b) WITH (store_vectors = off);
 CREATE INDEX ON items USING knn_hnsw (b knn_vector_ip_ops) WITH (mode = in_memory, compression_level = '1x', encoder = flat);
 CREATE INDEX ON items USING knn_hnsw (b knn_vector_cosine_ops);
 CREATE INDEX ON items USING knn_hnsw (b knn_vector_l1_ops);
 CREATE INDEX ON items USING knn_hnsw (b knn_vector_linf_ops);
 CREATE INDEX ON items USING knn_hnsw (bits knn_vector_hamming_ops);
+SELECT * FROM resolved;
+CALL drop_all();
 
 -- spaces and data types
 CREATE INDEX ON items USING knn_hnsw (bits);
@@ -164,6 +176,7 @@ SELECT relname, reloptions FROM pg_class WHERE relname IN ('parent_v_idx', 'chil
 SELECT compression_level FROM knn_index_info('child_v_idx');
 CREATE UNLOGGED TABLE unlogged_items (v knn_vector(3));
 CREATE INDEX ON unlogged_items USING knn_hnsw (v) WITH (mode = on_disk, compression_level = '4x');
+SELECT compression_level, mode FROM knn_index_info('unlogged_items_v_idx');
 CREATE INDEX ON unlogged_items USING knn_hnsw (v) WITH (mode = on_disk, encoder = flat);
 
 -- settings
@@ -188,4 +201,6 @@ SET knn.oversample_factor = 0;
 SHOW knn.oversample_factor;
 RESET knn.oversample_factor;
 
+DROP PROCEDURE drop_all();
+DROP VIEW resolved;
 DROP TABLE items, parent, unlogged_items;

@@ -20,7 +20,8 @@
  * twice its width and continues, until the graph is exhausted or
  * knn.max_scan_tuples vectors have been looked at.  A wider search may find a row
  * that is nearer than one returned already, as does a row whose bound failed.
- * Such rows come at the end of the scan, after all others, unless knn.scan_order = relaxed returns them at once.
+ * Such rows come at the end of the scan, after all others, unless
+ * knn.scan_order = relaxed returns them at once.
  *
  * Locks: none is held, and nothing is pinned, between calls.  A node's TIDs are
  * copied when the node is returned.  VACUUM may remove a TID after that and its
@@ -75,6 +76,10 @@ typedef struct HnswScan
 	bool		exact;			/* not at all: estimates rank, or are exact */
 	double		oversample;		/* of the two-phase search, 0: lazily */
 	uint32		nreturned;		/* nodes, for the size of the first pass */
+	uint32		npopped;		/* nodes, returned or not */
+	uint32		ninvisible;		/* of these, without a visible row */
+	uint32		beam_queued;	/* places of the beam that have been looked at */
+	uint32		live_queued;	/* live nodes in these */
 
 	/* binary heap by key */
 	QueueItem  *queue;
@@ -97,6 +102,8 @@ typedef struct HnswScan
 	uint32		nlate;
 	uint32		late_room;
 	uint32		next_late;
+
+	bool		swept;			/* nodes out of the search's reach were queued */
 } HnswScan;
 
 /* ---- queue ---- */
@@ -162,43 +169,52 @@ queue_pop(HnswScan *so)
 /* ---- search ---- */
 
 /*
+ * Nodes that a two-phase search ranks by exact distance before it returns one
+ * more.  When there is no first pass so large, it goes on one by one.
+ */
+static uint32
+first_pass(const HnswScan *so)
+{
+	return Max(KnnFirstPass(so->nreturned + 1.0, so->oversample) + so->ninvisible,
+			   so->npopped + 1);
+}
+
+/*
  * Queue the nodes of the beam that were not queued before, nearest first.  In a
- * two-phase search at most those of the first pass, with exact distances.
+ * two-phase search only those of the first pass.
  */
 static void
 queue_beam(HnswScan *so)
 {
-	uint32		end = so->search.nbeam;
+	uint32		pass = so->oversample > 0 ? first_pass(so) : UINT32_MAX;
 
-	if (so->oversample > 0)
+	while (so->beam_queued < so->search.nbeam && so->live_queued < pass)
 	{
-		uint32		pass = KnnFirstPass(so->nreturned + 1, so->oversample);
-		uint32		n = 0;
-
-		for (end = 0; end < so->search.nbeam && n < pass; end++)
-			n += (so->search.beam[end].flags & KNN_CANDIDATE_DEAD) == 0;
-	}
-	for (uint32 i = 0; i < end; i++)
-	{
-		knn_candidate *c = &so->search.beam[i];
+		knn_candidate *c = &so->search.beam[so->beam_queued++];
 		QueueItem	item;
 
-		if (c->flags & (KNN_CANDIDATE_TAKEN | KNN_CANDIDATE_DEAD))
+		if (c->flags & KNN_CANDIDATE_DEAD)
+			continue;
+		so->live_queued++;
+		if (c->flags & KNN_CANDIDATE_TAKEN)
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
 		item.node = c->id;
-		item.exact = so->exact || (c->flags & KNN_CANDIDATE_EXACT) != 0;
 		if (c->flags & KNN_CANDIDATE_EXACT)
 		{
+			item.exact = true;
 			item.key = c->error;
 			queue_push(so, item);
 			continue;
 		}
-		item.key = isnan(c->distance) ? get_float4_infinity() :
-			so->exact ? c->distance :
+		item.exact = so->exact;
+		item.key = so->exact ? c->distance :
 			c->distance - c->error - fabsf(c->distance) * ROUNDING;
 		if (so->oversample > 0)
 			item.key = -get_float4_infinity();	/* exact before any is returned */
+		else if (isnan(item.key))
+			/* out of the range of float: the exact distance tells */
+			item.key = so->exact ? get_float4_infinity() : -get_float4_infinity();
 		queue_push(so, item);
 	}
 }
@@ -221,29 +237,73 @@ start_search(IndexScanDesc scan, HnswScan *so)
 	queue_beam(so);
 }
 
+/*
+ * Queue the nodes that the search did not reach although it saw all it could: a
+ * later prune may have taken a node's last link.  They are found by their number,
+ * so that a scan of the whole index returns every row.
+ */
+static bool
+queue_unreached(IndexScanDesc scan, HnswScan *so)
+{
+	KnnStore   *store = so->store;
+	bool		any = false;
+
+	KnnStoreRefresh(store, scan->indexRelation);
+	for (uint32 id = 0; id < store->used[KNN_GROUP_NODE]; id++)
+	{
+		KnnTidItem	tids;
+		QueueItem	item = {.node = id};
+		float		error;
+
+		if (id % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (knn_search_seen(&so->search, id))
+			continue;
+		if (!KnnStoreCopyIfWritten(store, scan->indexRelation, KNN_COLUMN_TID, id, &tids) ||
+			!(tids.flags & KNN_TID_WRITTEN) ||
+			(tids.ntids == 0 && tids.chain == KNN_NO_CHAIN))
+			continue;
+		so->search.reader.score(so->search.reader.state, &id, 1, &item.key, &error);
+		item.exact = so->exact;
+		if (!so->exact)
+			item.key = -get_float4_infinity();
+		queue_push(so, item);
+		any = true;
+	}
+	return any;
+}
+
 /* Look further; false when there is nothing more to find. */
 static bool
-widen_search(HnswScan *so)
+widen_search(IndexScanDesc scan, HnswScan *so)
 {
 	uint32		width = so->search.width;
 
-	if (so->store->entry == KNN_INVALID_ID || knn_search_exhausted(&so->search))
+	if (so->store->entry == KNN_INVALID_ID)
 		return false;
 	if (knn_max_scan_tuples >= 0 && so->search.nscored >= (uint64) knn_max_scan_tuples)
 		return false;
+	if (knn_search_exhausted(&so->search))
+	{
+		if (so->swept)
+			return false;
+		so->swept = true;
+		return queue_unreached(scan, so);
+	}
 	width = width > UINT32_MAX / 4 ? width : width * 2;
 	if (knn_search_widen(&so->search, width) != KNN_OK)
 		elog(ERROR, "out of memory");
+	so->beam_queued = so->live_queued = 0;
 	queue_beam(so);
 	return true;
 }
 
 /*
- * Exact distance of the queue's first node; those behind it are read ahead when
- * they have to come from disk.
+ * Exact distance of the queue's first node, false when it has no visible row; those
+ * behind it are read ahead when they have to come from disk.
  */
-static float
-exact_distance(HnswScan *so)
+static bool
+exact_distance(HnswScan *so, float *distance)
 {
 	uint32		node = so->queue[0].node;
 
@@ -260,7 +320,7 @@ exact_distance(HnswScan *so)
 		}
 		KnnRerankAhead(&so->rerank, nodes, n);
 	}
-	return KnnRerankDistance(&so->rerank, node);
+	return KnnRerankDistance(&so->rerank, node, distance);
 }
 
 /*
@@ -352,10 +412,14 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		CHECK_FOR_INTERRUPTS();
 		/* the first pass grows with the rows returned */
 		if (so->oversample > 0)
+		{
+			while (so->search.width < first_pass(so) && widen_search(scan, so))
+				;
 			queue_beam(so);
+		}
 		if (so->nqueue == 0)
 		{
-			if (widen_search(so))
+			if (widen_search(scan, so))
 				continue;
 			if (so->next_late == so->nlate)
 				return false;
@@ -365,12 +429,22 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		first = so->queue[0];
 		if (!first.exact)
 		{
-			first.key = exact_distance(so);
-			first.exact = true;
-			queue_replace_first(so, first);
+			if (exact_distance(so, &first.key))
+			{
+				first.exact = true;
+				queue_replace_first(so, first);
+			}
+			else
+			{
+				/* nothing to return, and no distance to measure others by */
+				queue_pop(so);
+				so->npopped++;
+				so->ninvisible++;
+			}
 			continue;
 		}
 		queue_pop(so);
+		so->npopped++;
 
 		/* found after farther ones were returned */
 		if (so->any_returned && first.key < so->last_distance &&
@@ -436,7 +510,9 @@ guide_distance(void *state, uint32_t id)
 	KnnPageReader *reader = state;
 	HnswScan   *so = (HnswScan *) ((char *) reader - offsetof(HnswScan, reader));
 
-	return KnnRerankDistance(&so->rerank, id);
+	float		distance;
+
+	return KnnRerankDistance(&so->rerank, id, &distance) ? distance : get_float4_infinity();
 }
 
 static void
@@ -481,7 +557,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 		if (knn_oversample_factor > 0)
 			so->oversample = knn_oversample_factor;
 		else if (knn_rescore == KNN_RESCORE_ON)
-			so->oversample = KnnDefaultOversample(&so->store->shape);
+			so->oversample = Max(KnnDefaultOversample(&so->store->shape), KNN_MIN_OVERSAMPLE);
 		else if (estimates_are_rough(&so->store->shape))
 		{
 			so->search.guide_share = GUIDE_SHARE;

@@ -56,9 +56,12 @@ begin_fetch(KnnRerank *rerank)
 	GetPerTupleExprContext(rerank->estate)->ecxt_scantuple = rerank->slot;
 }
 
-/* Distance of the row that a TID leads to; false when none is visible. */
+/*
+ * Distance of the row that a TID of a node leads to; false when none is visible.
+ * A TID that can be none would have the table read a block that cannot be.
+ */
 static bool
-row_distance(KnnRerank *rerank, ItemPointerData tid, float *distance)
+row_distance(KnnRerank *rerank, uint32 node, ItemPointerData tid, float *distance)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
@@ -66,6 +69,12 @@ row_distance(KnnRerank *rerank, ItemPointerData tid, float *distance)
 	bool		all_dead = false;
 	bool		found = false;
 
+	if (!ItemPointerIsValid(&tid) ||
+		ItemPointerGetBlockNumberNoCheck(&tid) == InvalidBlockNumber)
+		KnnReportDamage(rerank->scan->indexRelation,
+						KnnStoreLocate(rerank->store, rerank->scan->indexRelation,
+									   KNN_COLUMN_TID, node).block,
+						psprintf("Node %u has an impossible TID.", node));
 	ResetPerTupleExprContext(rerank->estate);
 	if (table_index_fetch_tuple(rerank->fetch, &tid, rerank->scan->xs_snapshot,
 								rerank->slot, &again, &all_dead))
@@ -88,23 +97,22 @@ row_distance(KnnRerank *rerank, ItemPointerData tid, float *distance)
 	return found;
 }
 
-static float
-table_distance(KnnRerank *rerank, uint32 node)
+static bool
+table_distance(KnnRerank *rerank, uint32 node, float *distance)
 {
 	KnnStore   *store = rerank->store;
 	Relation	index = rerank->scan->indexRelation;
 	KnnTidItem	item;
 	uint32		chain;
 	uint32		steps = 0;
-	float		distance;
 
 	if (rerank->fetch == NULL)
 		begin_fetch(rerank);
 	KnnStoreCopy(store, index, KNN_COLUMN_TID, node, &item);
 	for (int i = 0; i < Min(item.ntids, KNN_INLINE_TIDS); i++)
 	{
-		if (row_distance(rerank, item.tids[i], &distance))
-			return distance;
+		if (row_distance(rerank, node, item.tids[i], distance))
+			return true;
 	}
 	for (chain = item.chain; chain != KNN_NO_CHAIN;)
 	{
@@ -116,23 +124,26 @@ table_distance(KnnRerank *rerank, uint32 node)
 		KnnStoreCopy(store, index, KNN_COLUMN_CHAIN, chain - 1, &next);
 		for (int i = 0; i < Min(next.ntids, KNN_CHAIN_TIDS); i++)
 		{
-			if (row_distance(rerank, next.tids[i], &distance))
-				return distance;
+			if (row_distance(rerank, node, next.tids[i], distance))
+				return true;
 		}
 		chain = next.next;
 	}
-	return get_float4_infinity();
+	return false;
 }
 
-float
-KnnRerankDistance(KnnRerank *rerank, uint32 node)
+bool
+KnnRerankDistance(KnnRerank *rerank, uint32 node, float *distance)
 {
-	float		distance = rerank->store->shape.vectors == KNN_VECTORS_NONE ?
-		table_distance(rerank, node) : stored_distance(rerank, node);
-
 	if (rerank->ahead > 0)
 		rerank->ahead--;
-	return isnan(distance) ? get_float4_infinity() : distance;
+	if (rerank->store->shape.vectors != KNN_VECTORS_NONE)
+		*distance = stored_distance(rerank, node);
+	else if (!table_distance(rerank, node, distance))
+		return false;
+	if (isnan(*distance))
+		*distance = get_float4_infinity();
+	return true;
 }
 
 /* ---- reading ahead ---- */

@@ -47,10 +47,10 @@ KnnRerankPossible(const KnnShape *shape)
 }
 
 /*
- * Exact distance of a node; infinity when no row of it is visible (which is only
- * found out when rows are read) or it is not a number.
+ * Exact distance of a node, infinity when it is not a number.  False when no row of
+ * it is visible, which is only found out when rows are read.
  */
-extern float KnnRerankDistance(KnnRerank *rerank, uint32 node);
+extern bool KnnRerankDistance(KnnRerank *rerank, uint32 node, float *distance);
 
 /*
  * Nodes whose distances will be asked for soon, nearest first.  When their pages

@@ -194,6 +194,23 @@ KnnEncodingName(const KnnShape *shape)
 	}
 }
 
+/* Codes of a level of float and half columns. */
+static knn_encoding
+level_encoding(KnnDataType data_type, int level)
+{
+	switch (code_bits(data_type, level))
+	{
+		case 1:
+			return KNN_ENCODING_ROTATED_1;
+		case 2:
+			return KNN_ENCODING_ROTATED_2;
+		case 4:
+			return KNN_ENCODING_ROTATED_4;
+		default:
+			return KNN_ENCODING_ROTATED_8;
+	}
+}
+
 /* Codes and vectors of the level. */
 static void
 resolve_encoding(const KnnHnswOptions *options, KnnShape *shape)
@@ -212,21 +229,7 @@ resolve_encoding(const KnnHnswOptions *options, KnnShape *shape)
 			break;
 	}
 
-	switch (code_bits(shape->data_type, shape->compression))
-	{
-		case 1:
-			shape->encoding = KNN_ENCODING_ROTATED_1;
-			break;
-		case 2:
-			shape->encoding = KNN_ENCODING_ROTATED_2;
-			break;
-		case 4:
-			shape->encoding = KNN_ENCODING_ROTATED_4;
-			break;
-		default:
-			shape->encoding = KNN_ENCODING_ROTATED_8;
-			break;
-	}
+	shape->encoding = level_encoding(shape->data_type, shape->compression);
 	if (shape->data_type == KNN_DATA_HALF || shape->compression == 2)
 		shape->vectors = KNN_VECTORS_HALF;
 	else
@@ -275,6 +278,40 @@ KnnResolveHnswShape(Relation index)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
 	return shape;
+}
+
+bool
+KnnHnswShapePossible(const KnnShape *shape)
+{
+	KnnDataType data_type = (KnnDataType) shape->data_type;
+	int			level = shape->compression;
+
+	if (shape->data_type > KNN_DATA_BINARY ||
+		shape->space < KNN_SPACE_L2 || shape->space > KNN_SPACE_HAMMING ||
+		(shape->space == KNN_SPACE_HAMMING) != (data_type == KNN_DATA_BINARY))
+		return false;
+	if (level < 1 || level > highest_level(data_type) || (level & (level - 1)) != 0 ||
+		shape->mode > KNN_MODE_ON_DISK || (shape->mode == KNN_MODE_ON_DISK && level == 1))
+		return false;
+	/* clipping is a parameter of the half precision of 2x */
+	if (shape->clip > (data_type == KNN_DATA_FLOAT && level == 2))
+		return false;
+	switch (data_type)
+	{
+		case KNN_DATA_BYTE:
+			return shape->encoding == KNN_ENCODING_BYTE && shape->vectors == KNN_VECTORS_NONE;
+		case KNN_DATA_BINARY:
+			return shape->encoding == KNN_ENCODING_BINARY && shape->vectors == KNN_VECTORS_NONE;
+		default:
+			break;
+	}
+	if (shape->encoding != level_encoding(data_type, level) ||
+		(!knn_space_rotates(shape->space) && level > highest_level(data_type) / 8))
+		return false;
+	if (data_type == KNN_DATA_FLOAT && level == 2)
+		return shape->vectors == KNN_VECTORS_HALF;
+	return shape->vectors == KNN_VECTORS_NONE ||
+		shape->vectors == (data_type == KNN_DATA_HALF ? KNN_VECTORS_HALF : KNN_VECTORS_FLOAT);
 }
 
 int

@@ -25,6 +25,12 @@ extern KnnShape KnnResolveHnswShape(Relation index);
  */
 extern int	KnnHnswEfSearch(Relation index, const KnnShape *shape);
 
+/*
+ * Could options come to this combination of data type, space, mode, level,
+ * encoding and vectors?  For what is read from a metapage.
+ */
+extern bool KnnHnswShapePossible(const KnnShape *shape);
+
 /* What codes are, for people. */
 extern const char *KnnEncodingName(const KnnShape *shape);
 

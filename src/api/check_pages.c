@@ -11,6 +11,7 @@
 #include "api/check.h"
 
 #include "am/opclass.h"
+#include "am/shape.h"
 #include "core/graph_search.h"
 #include "miscadmin.h"
 #include "type/knn_vector.h"
@@ -240,11 +241,11 @@ KnnCheckMeta(KnnCheck *check)
 	if (typmod >= 0 && shape->data_type != KnnTypmodDataType(typmod))
 		KnnCheckFail(check, KNN_META_BLOCK, "The index is of data type %u, its column of data type %d.",
 					 shape->data_type, (int) KnnTypmodDataType(typmod));
-	if (shape->vectors > KNN_VECTORS_NONE || shape->mode > KNN_MODE_ON_DISK || shape->clip > 1 ||
-		shape->compression == 0 || shape->compression > 32 ||
-		(shape->compression & (shape->compression - 1)) != 0)
-		KnnCheckFail(check, KNN_META_BLOCK, "The index has mode %u, compression level %u and vectors of kind %u.",
-					 shape->mode, shape->compression, shape->vectors);
+	if (!KnnHnswShapePossible(shape))
+		KnnCheckFail(check, KNN_META_BLOCK,
+					 "No index of data type %u has space %u, mode %u, compression level %u, encoding %u, vectors of kind %u and clip %u.",
+					 shape->data_type, shape->space, shape->mode, shape->compression,
+					 shape->encoding, shape->vectors, shape->clip);
 	if (meta->entry == KNN_INVALID_ID ? meta->entry_level != 0 : meta->entry_level > KNN_MAX_LEVEL)
 		KnnCheckFail(check, KNN_META_BLOCK, "The entry point's level is %u.", meta->entry_level);
 

@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include "api/estimate.h"
+
 #include "am/options.h"
 #include "common/int.h"
 #include "fmgr.h"
@@ -232,6 +234,20 @@ estimate(const EstimateInput *in)
 
 	each = ((int64) in->dim * vector_bits(in) + 7) / 8 + links;
 	return with_overhead(plus(times(each, in->count), centroids));
+}
+
+int64
+KnnEstimateHnswMemory(const KnnShape *shape, int64 count)
+{
+	EstimateInput in = {
+		.dim = (int32) shape->dim,
+		.count = count,
+		.data_type = (KnnDataType) shape->data_type,
+		.compression = shape->compression,
+		.m = (int32) shape->m
+	};
+
+	return estimate(&in);
 }
 
 Datum

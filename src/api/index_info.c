@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "am/value.h"
+#include "api/estimate.h"
 #include "api/index_open.h"
 
 #include "access/htup_details.h"
@@ -303,9 +304,10 @@ knn_index_info(PG_FUNCTION_ARGS)
 	enum
 	{
 		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH, ENCODER,
-		COMPRESSION, VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
+		COMPRESSION, MODE, STORE_VECTORS, VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
 		ENTRY, LEVELS, DEGREE, DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
-		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES, UNUSED_BYTES, NCOLUMNS
+		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES, UNUSED_BYTES, MEMORY_BYTES,
+		ESTIMATED_MEMORY, NCOLUMNS
 	};
 	Datum		values[NCOLUMNS];
 	bool		nulls[NCOLUMNS] = {0};
@@ -344,6 +346,12 @@ knn_index_info(PG_FUNCTION_ARGS)
 	values[EF_SEARCH] = Int32GetDatum(KnnHnswEfSearch(info.index, &store->shape));
 	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
 	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
+	nulls[MODE] = store->shape.mode == KNN_MODE_UNSET;
+	if (!nulls[MODE])
+		values[MODE] = CStringGetTextDatum(store->shape.mode == KNN_MODE_ON_DISK ? "on_disk" : "in_memory");
+	/* bytes and bits are their own codes */
+	values[STORE_VECTORS] = BoolGetDatum(store->shape.vectors != KNN_VECTORS_NONE ||
+										 !knn_encoding_is_float(store->shape.encoding));
 	values[VERSION] = Int32GetDatum(KNN_META_VERSION);
 
 	values[ROWS] = Int64GetDatum((int64) info.rows);
@@ -369,6 +377,13 @@ knn_index_info(PG_FUNCTION_ARGS)
 		covered += info.blocks[column];
 	}
 	values[UNUSED_BYTES] = Int64GetDatum((int64) (info.nblocks - Min(covered, info.nblocks)) * BLCKSZ);
+
+	/* what searches read of each node, without what is left free in pages */
+	values[MEMORY_BYTES] = Int64GetDatum((int64) info.nflags *
+										 (store->columns[KNN_COLUMN_TID].width +
+										  store->columns[KNN_COLUMN_LINKS].width +
+										  store->columns[KNN_COLUMN_CODE].width));
+	values[ESTIMATED_MEMORY] = Int64GetDatum(KnnEstimateHnswMemory(&store->shape, (int64) info.rows));
 
 	MemoryContextDelete(context);
 	KnnCloseIndex(info.index, heap);

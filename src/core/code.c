@@ -122,11 +122,14 @@ round_small(float x)
 
 /*
  * The factors of a code, from r and the integers that stand for it.  Sums run in
- * float over short runs, so that the loops vectorise, and in double over those.
+ * float over short runs, so that the loops vectorise, and in double over those;
+ * "unit" makes squares of large components fit.
  */
 static void
-rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, knn_code_factors *factors)
+rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, float largest,
+				knn_code_factors *factors)
 {
+	float		unit = largest > 1e16f ? 0x1p-100f : 1.0f;
 	double		rr = 0;
 	double		rx = 0;
 	double		xx = 0;
@@ -142,16 +145,18 @@ rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, knn_code_facto
 
 		for (uint32_t i = start; i < end; i++)
 		{
-			srr += r[i] * r[i];
-			srx += r[i] * (float) xbar[i];
+			float		x = r[i] * unit;
+
+			srr += x * x;
+			srx += x * (float) xbar[i];
 			sxx += xbar[i] * xbar[i];
 		}
 		rr += srr;
 		rx += srx;
 		xx += sxx;
 	}
-	factors->norm2 = (float) rr;
-	factors->scale = (float) (rr / rx);
+	factors->norm2 = (float) (rr / unit / unit);
+	factors->scale = (float) (rr / rx / unit);
 
 	/*
 	 * |r| tan(r, xbar), from the part of r that xbar does not explain.  The
@@ -166,7 +171,7 @@ rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, knn_code_facto
 
 		for (uint32_t i = start; i < end; i++)
 		{
-			float		e = r[i] - along * (float) xbar[i];
+			float		e = r[i] * unit - along * (float) xbar[i];
 
 			s += e * e;
 		}
@@ -174,7 +179,7 @@ rotated_factors(const float *r, const int8_t *xbar, uint32_t dim, knn_code_facto
 	}
 	/* |r| tan = |r| * |across| / |along part| */
 	factors->err = (float) (error_share(dim) *
-							sqrt(rr) * sqrt(across) / (rx / sqrt(xx)));
+							sqrt(rr) * sqrt(across) / (rx / sqrt(xx)) / unit);
 }
 
 /* The factors of a code that is not rotated: errors in the space's own norm. */
@@ -338,11 +343,11 @@ knn_encode(const knn_encoder *enc, const void *v,
 	step = largest / 127.0f;
 	inverse = 1.0f / step;
 
-	/* a vector at the centre, or so near that 1/step is no number */
-	if (!(largest > 0) || !isfinite(inverse))
+	/* a vector at the centre, or so near that 1/step is no number, or out of all reach */
+	if (!(largest > 0) || !isfinite(inverse) || !isfinite(largest))
 	{
 		memset(code, bits == 8 ? 128 : 0, knn_code_bytes(enc->encoding, dim));
-		factors->norm2 = 0;
+		factors->norm2 = isfinite(largest) ? 0 : INFINITY;
 		factors->scale = 0;
 		factors->err = 0;
 		return;
@@ -367,7 +372,7 @@ knn_encode(const knn_encoder *enc, const void *v,
 	if (enc->signs == NULL)
 		plain_factors(r, xbar, dim, step, enc->space, factors);
 	else
-		rotated_factors(r, xbar, dim, factors);
+		rotated_factors(r, xbar, dim, largest, factors);
 }
 
 /* ---- queries ---- */
@@ -580,6 +585,9 @@ knn_query_from_code(knn_query *query, const knn_encoder *enc,
 		offset = -enc->kernels->inner_product_f32(enc->centre, qf, dim);
 	}
 	query_quantise(query, enc, qf, q8, offset);
+	/* xbar is scaled for inner products, which makes it longer than r */
+	if (query->form == KNN_FORM_L2)
+		query->base = factors->norm2;
 	/* of low bits the own coding error is the larger one by far */
 	query->err += (query->form == KNN_FORM_INNER_PRODUCT ? 1.0f : 2.0f) * factors->err;
 }

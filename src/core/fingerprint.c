@@ -81,7 +81,13 @@ grow(knn_fingerprint_set *set)
 	uint32_t   *table = allocator->alloc(allocator->context, sizeof(uint32_t) * (size_t) slots);
 
 	if (!prints || !table)
+	{
+		if (prints)
+			allocator->release(allocator->context, prints);
+		if (table)
+			allocator->release(allocator->context, table);
 		return KNN_ERROR_NO_MEMORY;
+	}
 	memcpy(prints, set->prints, sizeof(knn_fingerprint) * set->n);
 	memset(table, 0, sizeof(uint32_t) * (size_t) slots);
 	allocator->release(allocator->context, set->prints);

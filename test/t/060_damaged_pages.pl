@@ -143,7 +143,7 @@ sub mutation
 # --- every field of the metapage
 my %fields = (
 	magic => 0, version => 4, dim => 12, m => 16, ef_construction => 20, ef_search => 24,
-	unused => 28, seed => 32, entry => 40, entry_level => 44, used_nodes => 48, used_upper => 52,
+	storage => 28, seed => 32, entry => 40, entry_level => 44, used_nodes => 48, used_upper => 52,
 	used_chain => 56, used_centre => 60, nblocks => 64, nextents => 68);
 for my $i (0 .. 3)
 {
@@ -155,7 +155,7 @@ for my $field (sort keys %fields)
 	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
 	{
 		# values that another index may have as well, and what is told by warnings
-		my $must = $field !~ /^(ef_construction|ef_search|unused|entry)$/;
+		my $must = $field !~ /^(ef_construction|ef_search|entry)$/;
 		mutation(
 			"metapage $field = $value",
 			$must,
@@ -171,7 +171,8 @@ for my $field (sort keys %fields)
 			});
 	}
 }
-for my $byte (8 .. 11)
+# but the mode, which changes nothing that is stored
+for my $byte (8 .. 11, 28, 30, 31)
 {
 	mutation("metapage shape byte $byte", 1,
 		sub { poke($_[0], 'meta', $header + $byte, chr((1 + ord peek($_[0], 'meta', $header + $byte, 1)) % 256)) });
