@@ -609,3 +609,19 @@ knn_search_widen(knn_search *s, uint32_t width)
 	reconsider_skipped(s);
 	return run_live(s, 0);
 }
+
+bool
+knn_search_seen(const knn_search *s, uint32_t id)
+{
+	uint32_t	slot;
+
+	if (s->tags)
+		return s->tags[id] == s->tag;
+	for (slot = visited_slot(s, id); s->visited[slot] != KNN_INVALID_ID;
+		 slot = (slot + 1) & s->visited_mask)
+	{
+		if (s->visited[slot] == id)
+			return true;
+	}
+	return false;
+}

@@ -153,4 +153,7 @@ knn_search_exhausted(const knn_search *s)
 	return s->nspill == 0 && s->nskipped == 0 && s->cursor >= s->nbeam;
 }
 
+/* Has the last search of level 0 seen a node? */
+extern bool knn_search_seen(const knn_search *s, uint32_t id);
+
 #endif

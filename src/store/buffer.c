@@ -144,3 +144,22 @@ KnnStoreCopy(KnnStore *store, Relation index, KnnColumn column, uint32 id, void 
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	ReleaseBuffer(buffer);
 }
+
+bool
+KnnStoreCopyIfWritten(KnnStore *store, Relation index, KnnColumn column, uint32 id, void *out)
+{
+	KnnItemAddress address = KnnStoreLocate(store, index, column, id);
+	Buffer		buffer;
+	bool		is_new;
+
+	if (address.block >= RelationGetNumberOfBlocks(index))
+		return false;
+	buffer = ReadBuffer(index, address.block);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	is_new = PageIsNew(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	if (is_new)
+		return false;
+	KnnStoreCopy(store, index, column, id, out);
+	return true;
+}

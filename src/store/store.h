@@ -382,6 +382,13 @@ extern const void *KnnStoreReadFixed(KnnStore *store, Relation index, KnnColumn 
 extern void KnnStoreCopy(KnnStore *store, Relation index, KnnColumn column,
 						 uint32 id, void *out);
 
+/*
+ * The same for an id that may have been given out and never been written: false
+ * when its page was not.  (The item may still be all zeroes.)
+ */
+extern bool KnnStoreCopyIfWritten(KnnStore *store, Relation index, KnnColumn column,
+								  uint32 id, void *out);
+
 /* ---- write.c: changing ---- */
 
 /* One item to be written as a whole. */
