@@ -143,7 +143,7 @@ search_new(knn_search *s, Reader *reader, bool resumable, uint16_t *tags, uint16
 {
 	memset(s, 0, sizeof(*s));
 	s->allocator = knn_malloc_allocator;
-	s->reader = (knn_reader) {reader, reader_neighbours, reader_score, NULL};
+	s->reader = (knn_reader) {.state = reader, .neighbours = reader_neighbours, .score = reader_score};
 	s->max_degree = 2 * reader->graph->m;
 	s->resumable = resumable;
 	s->tags = tags;
