@@ -16,7 +16,7 @@ my $dim = 32;
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
 $primary->append_conf('postgresql.conf', new_settings());
-$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'all'");
+$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'all'\nwal_keep_size = 1GB");
 $primary->start;
 $primary->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
