@@ -113,10 +113,12 @@ for my $round (1 .. 2)
 		my $script = $n == 2
 		  ? join(";\n", map { ("DELETE FROM t WHERE id % 50 = $_", 'VACUUM t') } 1 .. 40)
 		  : join(";\n", map { insert_rows($first + 4000 * $n + 20 * $_, 20) } 1 .. 150);
+		my $file = PostgreSQL::Test::Utils::tempdir_short() . "/$n.sql";
+		append_to_file($file, $script);
 		push @sessions,
 		  IPC::Run::start(
-			[ 'psql', '-X', '-q', '-d', $primary->connstr('postgres') ],
-			'<', \$script, '>', \my $out, '2>', \my $err);
+			[ 'psql', '-X', '-q', '-d', $primary->connstr('postgres'), '-f', $file ],
+			'>', \my $out, '2>', \my $err);
 	}
 	select(undef, undef, undef, 1.5 * $round);
 	$primary->kill9;
