@@ -222,7 +222,8 @@ shape_is_possible(Relation index, const KnnShape *shape)
 		(typmod < 0 || (shape->dim == (uint32) (typmod & 0xFFFF) &&
 						shape->data_type == ((typmod >> 16) & 0xFF))) &&
 		shape->m >= 2 && shape->m <= 100 &&
-		shape->ef_construction >= 1 && shape->ef_construction <= 10000;
+		shape->ef_construction >= 1 && shape->ef_construction <= 10000 &&
+		shape->ef_search >= 1 && shape->ef_search <= 100000;
 }
 
 static KnnMetaPage *
