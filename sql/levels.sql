@@ -122,7 +122,7 @@ SELECT opclass, options, t.* FROM (VALUES ('knn_vector_l2_ops', '<->', 'WITH (co
 -- inner product: vectors around the origin; a rare short one may be out of the graph's reach
 UPDATE items SET v = v - (SELECT avg(v) FROM items);
 VACUUM FULL items;
-SELECT options, codes, lazy <= 1 AS lazy, narrow <= 3 AS narrow FROM unnest(ARRAY['', 'WITH (compression_level = ''8x'')', 'WITH (mode = on_disk)', 'WITH (store_vectors = off)']) AS options,
+SELECT options, codes, lazy <= 1 AS lazy FROM unnest(ARRAY['', 'WITH (compression_level = ''8x'')', 'WITH (mode = on_disk)', 'WITH (store_vectors = off)']) AS options,
 	try_level('v', 'knn_vector_ip_ops', '<#>', options) t ORDER BY options;
 
 -- without vectors: distances come from the rows that the snapshot shows
