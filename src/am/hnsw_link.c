@@ -23,7 +23,7 @@
  * is logged as a whole; the farthest, which add the least, link back only when
  * their page is changed anyway.
  */
-#define LINKS_BACK(m) (((m) * 5 + 4) / 8)
+#define LINKS_BACK(m) (((m) * 9 + 8) / 16)
 
 /* ---- candidates ---- */
 
