@@ -15,7 +15,8 @@
  * (core/graph_order.h), so that a search finds several of the codes it needs in
  * a page.
  *
- * The graph is bounded by maintenance_work_mem; vectors beyond it are inserted
+ * The graph is bounded by maintenance_work_mem (row addresses, fingerprints and the
+ * ordering of nodes, some tens of bytes a vector, come on top); vectors beyond it are inserted
  * one by one after the pages are laid out, which is slow, and said so.
  */
 #include "postgres.h"

@@ -70,7 +70,7 @@ remove_dead(HnswVacuum *vacuum, ItemPointerData *tids, int ntids)
 }
 
 /*
- * Read the page of items first .. of a column; returns an invalid buffer for a
+ * Read a page of a column, locked for reading; returns an invalid buffer for a
  * page that was given out but never written.
  */
 static Buffer

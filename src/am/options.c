@@ -284,7 +284,7 @@ KnnOptionsInit(void)
 
 	hnsw_options = add_reloption_kind();
 	add_int_reloption(hnsw_options, "m",
-					  "Number of neighbours chosen for a new node",
+					  "Neighbours of a node per level; at level 0 it has room for twice as many",
 					  KNN_HNSW_DEFAULT_M, KNN_HNSW_MIN_M, KNN_HNSW_MAX_M,
 					  AccessExclusiveLock);
 	add_int_reloption(hnsw_options, "ef_construction",
