@@ -6,8 +6,12 @@
 
 #include "am/hnsw.h"
 
+#include "am/options.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+
+/* Links of a node at the largest m. */
+#define MAX_LINKS (2 * KNN_HNSW_MAX_M)
 
 /*
  * Pages pinned at once while codes are scored.  More would overflow the backend's
@@ -158,8 +162,8 @@ page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 	KnnPageReader *reader = state;
 	KnnStore   *store = reader->store;
 	uint32		width = store->columns[KNN_COLUMN_CODE].width;
-	uint32		order[2 * 100];
-	KnnItemAddress addresses[2 * 100];
+	uint32		order[MAX_LINKS];
+	KnnItemAddress addresses[MAX_LINKS];
 	uint32		done = 0;
 
 	if (store->columns[KNN_COLUMN_CODE].per_page == 0 || n > lengthof(order))
@@ -191,7 +195,7 @@ page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 	while (done < n)
 	{
 		Buffer		buffers[PINS];
-		const KnnCodeItem *items[2 * 100];
+		const KnnCodeItem *items[MAX_LINKS];
 		uint32		npins = 0;
 		uint32		end = done;
 		BlockNumber last = InvalidBlockNumber;

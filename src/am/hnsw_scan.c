@@ -509,7 +509,6 @@ guide_distance(void *state, uint32_t id)
 {
 	KnnPageReader *reader = state;
 	HnswScan   *so = (HnswScan *) ((char *) reader - offsetof(HnswScan, reader));
-
 	float		distance;
 
 	return KnnRerankDistance(&so->rerank, id, &distance) ? distance : get_float4_infinity();

@@ -8,7 +8,6 @@
 
 #include "access/genam.h"
 #include "catalog/index.h"
-#include "compat.h"
 #include "executor/executor.h"
 #include "utils/float.h"
 
@@ -150,7 +149,8 @@ KnnRerankDistance(KnnRerank *rerank, uint32 node, float *distance)
 
 /*
  * Asked before each exact distance, so the answer must be cheap when all is in
- * memory: the buffer's hint tells.
+ * memory: a look at the tag of the buffer that held the block last, without pin
+ * or lock.  A wrong answer costs a useless prefetch, or one that is missed.
  */
 bool
 KnnRerankWantsAhead(KnnRerank *rerank, uint32 node)
@@ -164,12 +164,11 @@ KnnRerankWantsAhead(KnnRerank *rerank, uint32 node)
 		return false;
 	address = KnnStoreLocate(store, index, KNN_COLUMN_VECTOR, node);
 	hint = address.block < store->nhints ? store->hints[address.block] : InvalidBuffer;
-	if (hint != InvalidBuffer && KnnReadRecentBuffer(index, address.block, hint))
-	{
-		ReleaseBuffer(hint);
-		return false;
-	}
-	return true;
+	if (hint == InvalidBuffer)
+		return true;
+	if (hint < 0)
+		return false;			/* temporary tables are in local memory */
+	return GetBufferDescriptor(hint - 1)->tag.blockNum != address.block;
 }
 
 void
