@@ -43,6 +43,39 @@
 	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, (block), (buffer))
 #endif
 
+/* Was the relation created, or given a new file, by the present transaction? */
+#if PG_VERSION_NUM >= 160000
+#define KnnRelationIsNew(rel) \
+	((rel)->rd_createSubid != InvalidSubTransactionId || \
+	 (rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#else
+#define KnnRelationIsNew(rel) \
+	((rel)->rd_createSubid != InvalidSubTransactionId || \
+	 (rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#endif
+
+/* Memory that a setting's check hook hands to its assign hook. */
+#if PG_VERSION_NUM >= 160000
+#define KnnGucMalloc(size) guc_malloc(LOG, (size))
+#define KnnGucFree(pointer) guc_free(pointer)
+#else
+#define KnnGucMalloc(size) malloc(size)
+#define KnnGucFree(pointer) free(pointer)
+#endif
+
+/* Number of this backend among those that run queries, from 0. */
+#if PG_VERSION_NUM >= 170000
+#define KnnMyProcNumber() (MyProcNumber)
+#else
+#define KnnMyProcNumber() (MyProc->pgprocno)
+#endif
+
+/* Nanoseconds of an instr_time (portability/instr_time.h). */
+#if PG_VERSION_NUM >= 160000
+#define KnnNanoseconds(t) ((uint64) INSTR_TIME_GET_NANOSEC(t))
+#else
+#define KnnNanoseconds(t) ((uint64) (INSTR_TIME_GET_DOUBLE(t) * 1e9))
+#endif
 
 /* Count a search in pg_stat indexes and, from 18 on, in EXPLAIN ANALYZE. */
 #if PG_VERSION_NUM >= 180000

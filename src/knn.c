@@ -10,6 +10,10 @@
 #include "fmgr.h"
 
 #include "am/options.h"
+#include "cache/area.h"
+#include "cache/evict.h"
+#include "cache/settings.h"
+#include "miscadmin.h"
 
 PG_MODULE_MAGIC;
 
@@ -18,5 +22,13 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	bool		preloaded = process_shared_preload_libraries_in_progress;
+
+	KnnCacheSettingsInit(preloaded);
+	if (preloaded)
+	{
+		KnnCacheAreaInit();
+		KnnCacheWatchDrops();
+	}
 	KnnOptionsInit();
 }

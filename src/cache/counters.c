@@ -1,0 +1,84 @@
+/*
+ * counters.c
+ *		Counting; see counters.h.
+ */
+#include "postgres.h"
+
+#include "cache/counters.h"
+
+#include "access/xact.h"
+#include "cache/area.h"
+#include "utils/timestamp.h"
+
+static inline void
+count(KnnCacheBackend *mine, KnnCounter counter, uint64 by)
+{
+	pg_atomic_uint64 *n = &mine->counters.n[counter];
+
+	/* nobody else writes it, so that no atomic addition is needed */
+	pg_atomic_write_u64(n, pg_atomic_read_u64(n) + by);
+}
+
+void
+KnnCount(KnnCounter counter, uint64 by)
+{
+	KnnCacheBackend *mine = KnnCacheMine();
+
+	if (mine)
+		count(mine, counter, by);
+}
+
+void
+KnnCountQuery(bool hit)
+{
+	static TimestampTz last_statement = 0;
+	KnnCacheBackend *mine = KnnCacheMine();
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+
+	if (mine == NULL)
+		return;
+	if (statement != last_statement)
+	{
+		last_statement = statement;
+		count(mine, KNN_COUNT_KNN_QUERY, 1);
+	}
+	count(mine, KNN_COUNT_GRAPH_QUERY, 1);
+	count(mine, hit ? KNN_COUNT_HIT : KNN_COUNT_MISS, 1);
+}
+
+static void
+sum_all(uint64 *sums)
+{
+	memset(sums, 0, sizeof(uint64) * KNN_NCOUNTERS);
+	for (uint32 b = 0; b < KnnCache->nbackends; b++)
+	{
+		for (int i = 0; i < KNN_NCOUNTERS; i++)
+			sums[i] += pg_atomic_read_u64(&KnnCacheBackends[b].counters.n[i]);
+	}
+}
+
+void
+KnnCountersSum(uint64 *sums)
+{
+	memset(sums, 0, sizeof(uint64) * KNN_NCOUNTERS);
+	if (KnnCache == NULL)
+		return;
+	sum_all(sums);
+	for (int i = 0; i < KNN_NCOUNTERS; i++)
+		sums[i] -= pg_atomic_read_u64(&KnnCache->reset_base.n[i]);
+}
+
+void
+KnnCountersReset(void)
+{
+	uint64		sums[KNN_NCOUNTERS];
+
+	if (KnnCache == NULL)
+		return;
+	LWLockAcquire(KnnCache->lock, LW_EXCLUSIVE);
+	sum_all(sums);
+	for (int i = 0; i < KNN_NCOUNTERS; i++)
+		pg_atomic_write_u64(&KnnCache->reset_base.n[i], sums[i]);
+	KnnCache->reset_at = GetCurrentTimestamp();
+	LWLockRelease(KnnCache->lock);
+}

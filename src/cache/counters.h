@@ -1,0 +1,60 @@
+/*
+ * counters.h
+ *		What has happened since the server started, for knn_stats.
+ *
+ * Each backend counts in memory of its own in the shared area, which lives on
+ * when it ends and is used by the next, so that counting takes neither lock nor
+ * atomic instruction and a sum over all backends is exact as soon as they are at
+ * rest.  Without the area nothing is counted.
+ */
+#ifndef KNN_CACHE_COUNTERS_H
+#define KNN_CACHE_COUNTERS_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+
+typedef enum KnnCounter
+{
+	/* the cache */
+	KNN_COUNT_HIT,				/* searches of an index in the cache */
+	KNN_COUNT_MISS,				/* searches of one that was not there */
+	KNN_COUNT_LOAD_SUCCESS,
+	KNN_COUNT_LOAD_EXCEPTION,	/* loads that failed, or found no room */
+	KNN_COUNT_LOAD_TIME,		/* ns */
+	KNN_COUNT_LOAD_BYTES,
+	KNN_COUNT_EVICTION,			/* for lack of room or idle; not by request or drop */
+	KNN_COUNT_REFRESH,			/* of mirrors on a standby */
+
+	/* requests */
+	KNN_COUNT_KNN_QUERY,		/* statements that searched at least one index */
+	KNN_COUNT_GRAPH_QUERY,		/* searches of an index */
+	KNN_COUNT_GRAPH_QUERY_ERROR,
+	KNN_COUNT_GRAPH_INDEX,		/* vectors handed to an index */
+	KNN_COUNT_GRAPH_INDEX_ERROR,
+	KNN_COUNT_BUILD,			/* CREATE INDEX and rebuilds */
+	KNN_COUNT_BUILD_ERROR,
+	KNN_COUNT_BUILD_TIME,		/* ns */
+	KNN_COUNT_BUILD_ROWS,
+	KNN_COUNT_BREAKER_REJECT,	/* vectors refused by the circuit breaker */
+	KNN_NCOUNTERS
+} KnnCounter;
+
+typedef struct KnnCounters
+{
+	pg_atomic_uint64 n[KNN_NCOUNTERS];
+} KnnCounters;
+
+/* Add to a counter of this backend. */
+extern void KnnCount(KnnCounter counter, uint64 by);
+
+/* Count a search, and the statement that it is part of if it is the first there. */
+extern void KnnCountQuery(bool hit);
+
+/* Sums over all backends since the last reset; all zero without a cache. */
+extern void KnnCountersSum(uint64 *sums);
+
+/* Let all counters be zero from now on. */
+extern void KnnCountersReset(void);
+
+#endif
