@@ -10,6 +10,8 @@
 
 #include "cache/settings.h"
 
+#include <limits.h>
+
 #include "compat.h"
 #include "utils/guc.h"
 
