@@ -56,6 +56,13 @@ typedef struct knn_kernels
 	int32_t		(*dot_u8s8) (const uint8_t *code, const int8_t *query, uint32_t dim);
 
 	/*
+	 * The same of n codes: loads of the query and the summing up across a
+	 * register are shared by four.
+	 */
+	void		(*dots_u8s8) (const uint8_t *const *codes, uint32_t n,
+							  const int8_t *query, uint32_t dim, int32_t *out);
+
+	/*
 	 * Codes of 4, 2 and 1 bits a dimension, "per" = 2, 4 or 8 of them to a byte:
 	 * byte j of nbytes holds in its field k (bits k * 8/per and up) dimension
 	 * k * nbytes + j, so that one shift and mask of consecutive bytes gives

@@ -303,6 +303,41 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return sum;
 }
 
+TARGET static void
+dots_u8s8(const uint8_t *const *codes, uint32_t n, const int8_t *query, uint32_t dim,
+		  int32_t *out)
+{
+	uint32_t	whole = dim / 32 * 32;
+	uint32_t	at = 0;
+
+	for (; at + 4 <= n; at += 4)
+	{
+		__m256i		s0 = _mm256_setzero_si256(),
+					s1 = s0,
+					s2 = s0,
+					s3 = s0;
+		__m128i		sums;
+
+		for (uint32_t i = 0; i < whole; i += 32)
+		{
+			s0 = _mm256_add_epi32(s0, products_u8s8(codes[at] + i, query + i));
+			s1 = _mm256_add_epi32(s1, products_u8s8(codes[at + 1] + i, query + i));
+			s2 = _mm256_add_epi32(s2, products_u8s8(codes[at + 2] + i, query + i));
+			s3 = _mm256_add_epi32(s3, products_u8s8(codes[at + 3] + i, query + i));
+		}
+		s0 = _mm256_hadd_epi32(_mm256_hadd_epi32(s0, s1), _mm256_hadd_epi32(s2, s3));
+		sums = _mm_add_epi32(_mm256_castsi256_si128(s0), _mm256_extracti128_si256(s0, 1));
+		_mm_storeu_si128((__m128i *) (out + at), sums);
+		if (whole < dim)
+		{
+			for (uint32_t k = at; k < at + 4; k++)
+				out[k] += dot_u8s8(codes[k] + whole, query + whole, dim - whole);
+		}
+	}
+	for (; at < n; at++)
+		out[at] = dot_u8s8(codes[at], query, dim);
+}
+
 /* |a - b| of 32 signed bytes, as unsigned bytes */
 INLINE __m256i
 abs_diff_s8(const int8_t *a, const int8_t *b)
@@ -753,6 +788,7 @@ const knn_kernels knn_kernels_avx2 = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dots_u8s8 = dots_u8s8,
 	.dot_u4s8 = dot_u4s8,
 	.dot_u2s8 = dot_u2s8,
 	.dot_u1s8 = dot_u1s8,

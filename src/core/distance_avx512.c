@@ -332,6 +332,62 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return reduce_epi32(_mm512_add_epi32(_mm512_add_epi32(s0, s1), _mm512_add_epi32(s2, s3)));
 }
 
+/* The sums of four registers, in one */
+INLINE __m128i
+reduce_four_epi32(__m512i s0, __m512i s1, __m512i s2, __m512i s3)
+{
+	__m512i		s01 = _mm512_add_epi32(_mm512_unpacklo_epi32(s0, s1), _mm512_unpackhi_epi32(s0, s1));
+	__m512i		s23 = _mm512_add_epi32(_mm512_unpacklo_epi32(s2, s3), _mm512_unpackhi_epi32(s2, s3));
+	__m512i		s = _mm512_add_epi32(_mm512_unpacklo_epi64(s01, s23), _mm512_unpackhi_epi64(s01, s23));
+	__m256i		h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+
+	return _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+}
+
+TARGET static void
+dots_u8s8(const uint8_t *const *codes, uint32_t n, const int8_t *query, uint32_t dim,
+		  int32_t *out)
+{
+	for (uint32_t at = 0; at < n; at += 4)
+	{
+		/* the last one stands in for those that are not there */
+		const uint8_t *c0 = codes[at];
+		const uint8_t *c1 = codes[at + 1 < n ? at + 1 : n - 1];
+		const uint8_t *c2 = codes[at + 2 < n ? at + 2 : n - 1];
+		const uint8_t *c3 = codes[at + 3 < n ? at + 3 : n - 1];
+		__m512i		s0 = _mm512_setzero_si512(),
+					s1 = s0,
+					s2 = s0,
+					s3 = s0;
+		__m128i		sums;
+		uint32_t	i = 0;
+
+		for (; i + 64 <= dim; i += 64)
+		{
+			__m512i		q = load_bytes(query + i);
+
+			s0 = _mm512_dpbusd_epi32(s0, load_bytes(c0 + i), q);
+			s1 = _mm512_dpbusd_epi32(s1, load_bytes(c1 + i), q);
+			s2 = _mm512_dpbusd_epi32(s2, load_bytes(c2 + i), q);
+			s3 = _mm512_dpbusd_epi32(s3, load_bytes(c3 + i), q);
+		}
+		if (i < dim)
+		{
+			__m512i		q = load_bytes_part(query + i, dim - i);
+
+			s0 = _mm512_dpbusd_epi32(s0, load_bytes_part(c0 + i, dim - i), q);
+			s1 = _mm512_dpbusd_epi32(s1, load_bytes_part(c1 + i, dim - i), q);
+			s2 = _mm512_dpbusd_epi32(s2, load_bytes_part(c2 + i, dim - i), q);
+			s3 = _mm512_dpbusd_epi32(s3, load_bytes_part(c3 + i, dim - i), q);
+		}
+		sums = reduce_four_epi32(s0, s1, s2, s3);
+		if (at + 4 <= n)
+			_mm_storeu_si128((__m128i *) (out + at), sums);
+		else
+			_mm_mask_storeu_epi32(out + at, (__mmask8) ((1u << (n - at)) - 1), sums);
+	}
+}
+
 /*
  * Codes of several fields to a byte.  What the kernels below have in common:
  *
@@ -625,6 +681,7 @@ const knn_kernels knn_kernels_avx512 = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dots_u8s8 = dots_u8s8,
 	.dot_u4s8 = dot_u4s8,
 	.dot_u2s8 = dot_u2s8,
 	.dot_u1s8 = dot_u1s8,

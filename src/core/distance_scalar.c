@@ -189,6 +189,14 @@ dot_u8s8(const uint8_t *code, const int8_t *query, uint32_t dim)
 	return sum;
 }
 
+static void
+dots_u8s8(const uint8_t *const *codes, uint32_t n, const int8_t *query, uint32_t dim,
+		  int32_t *out)
+{
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = dot_u8s8(codes[i], query, dim);
+}
+
 static int32_t
 dot_u4s8(const uint8_t *code, const int8_t *query, uint32_t nbytes)
 {
@@ -278,6 +286,7 @@ const knn_kernels knn_kernels_scalar = {
 	.linf_s8 = linf_s8,
 	.hamming = hamming,
 	.dot_u8s8 = dot_u8s8,
+	.dots_u8s8 = dots_u8s8,
 	.dot_u4s8 = dot_u4s8,
 	.dot_u2s8 = dot_u2s8,
 	.dot_u1s8 = dot_u1s8,

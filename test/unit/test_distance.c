@@ -393,6 +393,51 @@ test_dot_u8s8(const knn_kernels *k)
 			}
 }
 
+/* Up to 9 codes at once; those that are not counted, and what follows out, stay. */
+static void
+test_dots_u8s8(const knn_kernels *k)
+{
+	static const uint32_t dims[] = {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 200, 768, 1000, 1536, KNN_MAX_DIM};
+	static uint8_t memory[9][KNN_MAX_DIM];
+	uint64_t	saved = state;	/* the other cases keep their values */
+
+	for (int p = 0; p < NBYTE_PATTERNS; p++)
+		for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+			for (uint32_t n = 0; n <= 9; n++)
+			{
+				uint32_t	dim = dims[d];
+				const uint8_t *codes[9];
+				int8_t	   *query = place(&area_b, (int) n % PLACES, dim, 1);
+				int32_t		got[10];
+
+				for (uint32_t i = 0; i < dim; i++)
+					query[i] = (int8_t) make_side(p, i, 1, -128, 127);
+				for (uint32_t c = 0; c < n; c++)
+				{
+					/* one ends where memory does, the others are somewhere */
+					uint8_t    *code = c == n - 1 ? place(&area_a, 0, dim, 1) : memory[c];
+
+					for (uint32_t i = 0; i < dim; i++)
+						code[i] = (uint8_t) make_side(p, i + 3 * c, 0, 0, 255);
+					codes[c] = code;
+				}
+				for (uint32_t c = 0; c < 10; c++)
+					got[c] = 12345;
+				k->dots_u8s8(codes, n, query, dim, got);
+				for (uint32_t c = 0; c < n; c++)
+				{
+					int64_t		e = 0;
+
+					for (uint32_t i = 0; i < dim; i++)
+						e += (int64_t) codes[c][i] * query[i];
+					UNIT_CHECK(got[c] == e, "pattern %d, dim %u, code %u of %u: got %d, expected %lld",
+							   p, dim, c, n, got[c], (long long) e);
+				}
+				UNIT_CHECK(got[n] == 12345, "written past the end");
+			}
+	state = saved;
+}
+
 /*
  * Codes of several fields to a byte.  All lengths up to 200 bytes, the ones in
  * use, and those of the largest vectors, where blocks of sums that an
@@ -590,6 +635,7 @@ test_implementation(const char *name)
 	CASE(k, linf_s8, test_s8(k->linf_s8, INT_LINF));
 	CASE(k, hamming, test_hamming(k));
 	CASE(k, dot_u8s8, test_dot_u8s8(k));
+	CASE(k, dots_u8s8, test_dots_u8s8(k));
 	CASE(k, dot_u4s8, (test_packed(k->dot_u4s8, 4), test_packed_layout(k->dot_u4s8, 4)));
 	CASE(k, dot_u2s8, (test_packed(k->dot_u2s8, 2), test_packed_layout(k->dot_u2s8, 2)));
 	CASE(k, dot_u1s8, (test_packed(k->dot_u1s8, 1), test_packed_layout(k->dot_u1s8, 1)));
