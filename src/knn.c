@@ -14,6 +14,7 @@
 #include "cache/evict.h"
 #include "cache/settings.h"
 #include "miscadmin.h"
+#include "worker/cache_worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -29,6 +30,7 @@ _PG_init(void)
 	{
 		KnnCacheAreaInit();
 		KnnCacheWatchDrops();
+		KnnCacheWorkerInit();
 	}
 	KnnOptionsInit();
 }

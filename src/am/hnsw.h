@@ -45,6 +45,10 @@ extern void KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *s
 /* Sets the query, by its elements (value.h). */
 extern void KnnPageReaderSetQuery(KnnPageReader *reader, const void *elements);
 
+/* Estimated distances of nodes to the query, and their bounds. */
+extern void KnnPageReaderScore(KnnPageReader *reader, const uint32 *ids, uint32 n,
+							   float *distance, float *error);
+
 /* palloc and pfree of one memory context as the core's allocator. */
 extern knn_allocator KnnContextAllocator(MemoryContext context);
 

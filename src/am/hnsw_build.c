@@ -27,6 +27,7 @@
 #include "access/xloginsert.h"
 #include "am/shape.h"
 #include "catalog/index.h"
+#include "cache/evict.h"
 #include "commands/progress.h"
 #include "compat.h"
 #include "core/fingerprint.h"
@@ -672,6 +673,9 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 	build.row_context = AllocSetContextCreate(build.context, "knn_hnsw build row",
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(build.context);
+
+	/* a copy of what the index held before, if this is a rebuild */
+	(void) KnnCacheRemoveIndex(MyDatabaseId, RelationGetRelid(index));
 
 	build.shape = KnnResolveHnswShape(index);
 	KnnStoreColumns(&build.shape, build.columns);

@@ -26,6 +26,7 @@
 
 #include "am/hnsw_insert.h"
 
+#include "cache/evict.h"
 #include "common/pg_prng.h"
 #include "core/graph_prune.h"
 #include "utils/memutils.h"
@@ -58,7 +59,7 @@ write_node(HnswInsert *insert, uint32 node, uint32 level, uint32 upper,
 		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_UPPER, upper + l - 1, item};
 	}
 	if (nwrites > 0)
-		KnnStoreWrite(store, insert->index, writes, nwrites);
+		KnnCacheWrite(store, insert->index, writes, nwrites);
 
 	links->level = (uint8) level;
 	links->upper = upper;
@@ -93,7 +94,7 @@ write_node(HnswInsert *insert, uint32 node, uint32 level, uint32 upper,
 		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_TID, node, &tid_item};
 		writes[nwrites++] = (KnnItemWrite) {KNN_COLUMN_LINKS, node, links};
 	}
-	KnnStoreWrite(store, insert->index, writes, nwrites);
+	KnnCacheWrite(store, insert->index, writes, nwrites);
 }
 
 static void
@@ -123,6 +124,8 @@ insert_init(HnswInsert *insert, Relation index, KnnStore *store, const KnnValue 
 		memcpy(insert->stored, value->stored, KnnStoredSize(shape));
 	}
 	KnnPageReaderSetQuery(&insert->reader, value->elements);
+	(void) KnnMirrorReaderBegin(&insert->mirror, &insert->reader, &insert->search,
+								CurrentMemoryContext, false);
 	KnnHnswLinkInit(insert);
 }
 
@@ -151,8 +154,8 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 			if (node == KNN_INVALID_ID)
 			{
 				if (level > 0)
-					upper = KnnStoreAllocate(store, index, KNN_GROUP_UPPER, level);
-				node = KnnStoreAllocate(store, index, KNN_GROUP_NODE, 1);
+					upper = KnnCacheAllocate(store, index, KNN_GROUP_UPPER, level);
+				node = KnnCacheAllocate(store, index, KNN_GROUP_NODE, 1);
 				write_node(&insert, node, level, upper, NULL, 0, tid);
 			}
 			if (KnnStoreSetFirstEntry(index, node, level))
@@ -202,11 +205,12 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 		break;
 	}
 
+	KnnMirrorReaderCheck(&insert.mirror);
 	if (node == KNN_INVALID_ID)
 	{
 		if (level > 0)
-			upper = KnnStoreAllocate(store, index, KNN_GROUP_UPPER, level);
-		node = KnnStoreAllocate(store, index, KNN_GROUP_NODE, 1);
+			upper = KnnCacheAllocate(store, index, KNN_GROUP_UPPER, level);
+		node = KnnCacheAllocate(store, index, KNN_GROUP_NODE, 1);
 	}
 	/* one that was written as the first node is written again, with links */
 	write_node(&insert, node, level, upper, chosen, nchosen, tid);
@@ -234,7 +238,10 @@ knn_hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 	store = KnnStoreOpen(index);
 	KnnStoreHold(store, context);
 	if (KnnIndexedValue(&store->shape, values[0], &value))
+	{
+		KnnBreakerCheckInsert(index);
 		KnnHnswInsertValue(index, store, &value, tid, unchanged);
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return false;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "am/hnsw.h"
+#include "am/hnsw_mirror.h"
 
 typedef struct HnswInsert
 {
@@ -18,6 +19,7 @@ typedef struct HnswInsert
 	Size		code_width;
 	void	   *stored;			/* the item of column vector, or NULL */
 	KnnPageReader reader;		/* with the value as query */
+	KnnMirrorReader mirror;		/* of the search, where there is a mirror */
 	knn_search	search;
 	char	   *scratch;		/* an item that crosses pages */
 

@@ -112,6 +112,7 @@ KnnHnswJoinNode(HnswInsert *insert, uint32 node, ItemPointer tid)
 {
 	KnnStore   *store = insert->store;
 	Relation	index = insert->index;
+	KnnMirrorView *mirror;
 	uint32		new_chain = KNN_INVALID_ID;
 	uint32		chain;
 
@@ -146,7 +147,14 @@ KnnHnswJoinNode(HnswInsert *insert, uint32 node, ItemPointer tid)
 
 				links->flags &= ~KNN_LINKS_DEAD;
 			}
+			mirror = KnnPublishBegin(index, store);
 			GenericXLogFinish(state);
+			KnnPublish(mirror, store, KNN_COLUMN_TID, node,
+					   KnnPageContents(BufferGetPage(buffer)) + offset);
+			if (BufferIsValid(links_buffer))
+				KnnPublish(mirror, store, KNN_COLUMN_LINKS, node,
+						   KnnPageContents(BufferGetPage(links_buffer)) + links_offset);
+			KnnPublishEnd(mirror);
 			if (BufferIsValid(links_buffer))
 				UnlockReleaseBuffer(links_buffer);
 			UnlockReleaseBuffer(buffer);
@@ -186,7 +194,11 @@ KnnHnswJoinNode(HnswInsert *insert, uint32 node, ItemPointer tid)
 			state = GenericXLogStart(index);
 			item = (KnnTidItem *) (KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0)) + offset);
 			item->chain = new_chain + 1;
+			mirror = KnnPublishBegin(index, store);
 			GenericXLogFinish(state);
+			KnnPublish(mirror, store, KNN_COLUMN_TID, node,
+					   KnnPageContents(BufferGetPage(buffer)) + offset);
+			KnnPublishEnd(mirror);
 			UnlockReleaseBuffer(buffer);
 			return;
 		}

@@ -453,7 +453,23 @@ apply_record(HnswInsert *insert, LinkEdit **todo, int *next, int n, uint32 new_n
 		}
 	}
 	if (applied > 0)
+	{
+		KnnMirrorView *mirror = KnnPublishBegin(index, insert->store);
+
 		GenericXLogFinish(state);
+		for (int b = 0, i = start; b < nbuffers; b++)
+		{
+			const char *contents = KnnPageContents(BufferGetPage(buffers[b]));
+
+			for (; i < end && todo[i]->address.block == blocks[b]; i++)
+			{
+				if (todo[i]->applied)
+					KnnPublish(mirror, insert->store, todo[i]->column, todo[i]->item,
+							   contents + todo[i]->address.offset);
+			}
+		}
+		KnnPublishEnd(mirror);
+	}
 	else
 		GenericXLogAbort(state);
 	for (int b = 0; b < nbuffers; b++)

@@ -224,6 +224,13 @@ page_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 }
 
 void
+KnnPageReaderScore(KnnPageReader *reader, const uint32 *ids, uint32 n,
+				   float *distance, float *error)
+{
+	page_score(reader, ids, n, distance, error);
+}
+
+void
 KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_search *search)
 {
 	uint32		dim = store->shape.dim;

@@ -30,7 +30,7 @@
  */
 #include "postgres.h"
 
-#include "am/hnsw.h"
+#include "am/hnsw_mirror.h"
 
 #include "access/relscan.h"
 #include "am/options.h"
@@ -69,6 +69,7 @@ typedef struct HnswScan
 	bool		has_query;		/* false: ORDER BY NULL */
 	KnnStore   *store;
 	KnnPageReader reader;
+	KnnMirrorReader mirror;		/* in place of the pages, where there is one */
 	knn_search	search;
 	KnnRerank	rerank;
 
@@ -104,6 +105,10 @@ typedef struct HnswScan
 	uint32		next_late;
 
 	bool		swept;			/* nodes out of the search's reach were queued */
+
+	/* nodes newer than a standby's mirror, queued at the start */
+	uint32		tail;
+	uint32		tail_end;
 } HnswScan;
 
 /* ---- queue ---- */
@@ -219,22 +224,26 @@ queue_beam(HnswScan *so)
 	}
 }
 
-static void
-start_search(IndexScanDesc scan, HnswScan *so)
+/*
+ * Queue a node that the search has not come upon, if it has rows; read from pages.
+ */
+static bool
+queue_by_number(IndexScanDesc scan, HnswScan *so, uint32 id)
 {
-	int			width = knn_ef_search > 0 ? knn_ef_search :
-		KnnHnswEfSearch(scan->indexRelation, &so->store->shape);
-	uint32		entry = so->store->entry;
+	KnnTidItem	tids;
+	QueueItem	item = {.node = id};
+	float		error;
 
-	if (entry == KNN_INVALID_ID)
-		return;
-	if (so->oversample > 0)
-		width = Max(width, KnnFirstPass(1, so->oversample));
-	if (so->store->entry_level > 0)
-		entry = knn_search_descend(&so->search, entry, so->store->entry_level, 1);
-	if (knn_search_level(&so->search, &entry, 1, 0, width) != KNN_OK)
-		elog(ERROR, "out of memory");
-	queue_beam(so);
+	if (!KnnStoreCopyIfWritten(so->store, scan->indexRelation, KNN_COLUMN_TID, id, &tids) ||
+		!(tids.flags & KNN_TID_WRITTEN) ||
+		(tids.ntids == 0 && tids.chain == KNN_NO_CHAIN))
+		return false;
+	KnnPageReaderScore(&so->reader, &id, 1, &item.key, &error);
+	item.exact = so->exact;
+	if (!so->exact)
+		item.key = -get_float4_infinity();
+	queue_push(so, item);
+	return true;
 }
 
 /*
@@ -251,26 +260,53 @@ queue_unreached(IndexScanDesc scan, HnswScan *so)
 	KnnStoreRefresh(store, scan->indexRelation);
 	for (uint32 id = 0; id < store->used[KNN_GROUP_NODE]; id++)
 	{
-		KnnTidItem	tids;
-		QueueItem	item = {.node = id};
-		float		error;
-
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (knn_search_seen(&so->search, id))
+		if ((id >= so->tail && id < so->tail_end) || knn_search_seen(&so->search, id))
 			continue;
-		if (!KnnStoreCopyIfWritten(store, scan->indexRelation, KNN_COLUMN_TID, id, &tids) ||
-			!(tids.flags & KNN_TID_WRITTEN) ||
-			(tids.ntids == 0 && tids.chain == KNN_NO_CHAIN))
-			continue;
-		so->search.reader.score(so->search.reader.state, &id, 1, &item.key, &error);
-		item.exact = so->exact;
-		if (!so->exact)
-			item.key = -get_float4_infinity();
-		queue_push(so, item);
-		any = true;
+		any |= queue_by_number(scan, so, id);
 	}
 	return any;
+}
+
+/*
+ * Queue all nodes that are newer than a standby's mirror (cache/mirror.h).  Nodes
+ * that come after these belong to rows that the snapshot does not see.
+ */
+static void
+queue_tail(IndexScanDesc scan, HnswScan *so)
+{
+	so->tail = so->mirror.mode.complete;
+	so->tail_end = so->store->used[KNN_GROUP_NODE];
+	for (uint32 id = so->tail; id < so->tail_end; id++)
+		(void) queue_by_number(scan, so, id);
+}
+
+static void
+start_search(IndexScanDesc scan, HnswScan *so)
+{
+	int			width = knn_ef_search > 0 ? knn_ef_search :
+		KnnHnswEfSearch(scan->indexRelation, &so->store->shape);
+	uint32		entry = so->store->entry;
+	uint32		entry_level = so->store->entry_level;
+
+	if (KnnMirrorReaderActive(&so->mirror) && so->mirror.mode.standby)
+	{
+		/* where searches began when the mirror was made */
+		entry = so->mirror.mode.entry;
+		entry_level = so->mirror.mode.entry_level;
+		queue_tail(scan, so);
+	}
+	if (entry == KNN_INVALID_ID)
+		return;
+	if (so->oversample > 0)
+		width = Max(width, KnnFirstPass(1, so->oversample));
+	if (entry_level > 0)
+		entry = knn_search_descend(&so->search, entry, entry_level, 1);
+	if (knn_search_level(&so->search, &entry, 1, 0, width) != KNN_OK)
+		elog(ERROR, "out of memory");
+	KnnMirrorReaderCheck(&so->mirror);
+	queue_beam(so);
 }
 
 /* Look further; false when there is nothing more to find. */
@@ -281,6 +317,8 @@ widen_search(IndexScanDesc scan, HnswScan *so)
 
 	if (so->store->entry == KNN_INVALID_ID)
 		return false;
+	if (so->search.width == 0)
+		return false;			/* there was nowhere to begin */
 	if (knn_max_scan_tuples >= 0 && so->search.nscored >= (uint64) knn_max_scan_tuples)
 		return false;
 	if (knn_search_exhausted(&so->search))
@@ -293,6 +331,7 @@ widen_search(IndexScanDesc scan, HnswScan *so)
 	width = width > UINT32_MAX / 4 ? width : width * 2;
 	if (knn_search_widen(&so->search, width) != KNN_OK)
 		elog(ERROR, "out of memory");
+	KnnMirrorReaderCheck(&so->mirror);
 	so->beam_queued = so->live_queued = 0;
 	queue_beam(so);
 	return true;
@@ -351,6 +390,14 @@ take_node(IndexScanDesc scan, HnswScan *so, uint32 node)
 {
 	KnnTidItem	item;
 
+	so->chain = KNN_NO_CHAIN;
+	so->node = node;
+	if (KnnMirrorReaderTid(&so->mirror, node, &so->tids[0]))
+	{
+		so->ntids = 1;
+		so->next_tid = 0;
+		return;
+	}
 	KnnStoreCopy(so->store, scan->indexRelation, KNN_COLUMN_TID, node, &item);
 	if (item.ntids > KNN_INLINE_TIDS)
 		KnnReportDamage(scan->indexRelation,
@@ -359,7 +406,6 @@ take_node(IndexScanDesc scan, HnswScan *so, uint32 node)
 	take_tids(scan, so, item.tids, item.ntids, KNN_COLUMN_TID, node);
 	so->chain = item.chain;
 	so->chain_steps = 0;
-	so->node = node;
 }
 
 /* The next TIDs of a node's chain. */
@@ -566,6 +612,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	so->last_distance = -get_float4_infinity();
 
 	KnnCountIndexScan(scan);
+	(void) KnnMirrorReaderBegin(&so->mirror, &so->reader, &so->search, so->context, true);
 	start_search(scan, so);
 	so->started = true;
 	MemoryContextSwitchTo(old);
@@ -580,7 +627,9 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 	/* no order by distance runs backwards */
 	Assert(ScanDirectionIsForward(direction));
 
-	if (!so->started)
+	if (so->started)
+		KnnMirrorReaderResume(&so->mirror);
+	else
 		start_scan(scan, so);
 
 	old = MemoryContextSwitchTo(so->context);
@@ -590,10 +639,12 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 			take_chain(scan, so);
 		else if (!next_node(scan, so))
 		{
+			KnnMirrorReaderPause(&so->mirror);
 			MemoryContextSwitchTo(old);
 			return false;
 		}
 	}
+	KnnMirrorReaderPause(&so->mirror);
 	MemoryContextSwitchTo(old);
 
 	scan->xs_heaptid = so->tids[so->next_tid++];

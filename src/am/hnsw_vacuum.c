@@ -22,6 +22,7 @@
 #include "am/hnsw.h"
 
 #include "access/generic_xlog.h"
+#include "cache/mirror.h"
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -185,6 +186,7 @@ mark_tombstones(HnswVacuum *vacuum, const uint32 *nodes, int nnodes)
 		BlockNumber block = BufferGetBlockNumber(buffer);
 		GenericXLogState *state = NULL;
 		char	   *contents = KnnPageContents(BufferGetPage(buffer));
+		int			first = i;
 
 		for (; i < nnodes; i++)
 		{
@@ -202,7 +204,17 @@ mark_tombstones(HnswVacuum *vacuum, const uint32 *nodes, int nnodes)
 			((KnnLinksItem *) (contents + address.offset))->flags |= KNN_LINKS_DEAD;
 		}
 		if (state != NULL)
+		{
+			KnnMirrorView *mirror = KnnPublishBegin(vacuum->index, store);
+
 			GenericXLogFinish(state);
+			contents = KnnPageContents(BufferGetPage(buffer));
+			for (int j = first; j < i; j++)
+				KnnPublish(mirror, store, KNN_COLUMN_LINKS, nodes[j],
+						   contents + offset + (nodes[j] - nodes[first]) *
+						   store->columns[KNN_COLUMN_LINKS].width);
+			KnnPublishEnd(mirror);
+		}
 		UnlockReleaseBuffer(buffer);
 	}
 }
@@ -244,6 +256,7 @@ vacuum_tid_page(HnswVacuum *vacuum, BlockNumber block, uint32 first, uint32 nite
 		if (dead)
 		{
 			GenericXLogState *state = GenericXLogStart(vacuum->index);
+			KnnMirrorView *mirror;
 
 			items = (KnnTidItem *) KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0));
 			for (uint32 i = 0; i < nitems; i++)
@@ -251,8 +264,12 @@ vacuum_tid_page(HnswVacuum *vacuum, BlockNumber block, uint32 first, uint32 nite
 				check_tid_item(vacuum, block, &items[i]);
 				items[i].ntids = (uint8) remove_dead(vacuum, items[i].tids, items[i].ntids);
 			}
+			mirror = KnnPublishBegin(vacuum->index, vacuum->store);
 			GenericXLogFinish(state);
 			items = (KnnTidItem *) KnnPageContents(BufferGetPage(buffer));
+			for (uint32 i = 0; i < nitems; i++)
+				KnnPublish(mirror, vacuum->store, KNN_COLUMN_TID, first + i, &items[i]);
+			KnnPublishEnd(mirror);
 		}
 		for (uint32 i = 0; i < nitems; i++)
 		{

@@ -328,6 +328,22 @@ complete_nodes(const knn_flat_graph *graph, uint32 used)
 	return used;
 }
 
+/*
+ * Say how far a standby's mirror goes.  Who reads this meanwhile may get the old
+ * entry point with the new extent: both were right together with either.
+ */
+static void
+set_complete(KnnMirrorView *view, const KnnStore *store)
+{
+	uint32		complete = complete_nodes(&view->graph, store->used[KNN_GROUP_NODE]);
+
+	pg_write_barrier();
+	pg_atomic_write_u32(&view->mirror->complete, complete);
+	if (store->entry < complete)
+		pg_atomic_write_u64(&view->mirror->entry,
+							(uint64) store->entry_level << 32 | store->entry);
+}
+
 /* ---- loading ---- */
 
 typedef struct Loading
@@ -470,6 +486,7 @@ load_pages(Relation index, KnnStore *store, bool forced, Loading *loading)
 	mirror->loaded_to = recovery ? GetXLogReplayRecPtr(NULL) : InvalidXLogRecPtr;
 	pg_atomic_write_u32(&mirror->recovery, recovery);
 	pg_atomic_write_u32(&mirror->complete, 0);
+	pg_atomic_write_u64(&mirror->entry, KNN_INVALID_ID);
 
 	/* from here on every change of a page is published */
 	LWLockAcquire(KnnCache->lock, LW_EXCLUSIVE);
@@ -488,9 +505,8 @@ load_pages(Relation index, KnnStore *store, bool forced, Loading *loading)
 		loading->whole = cover_all(copy.view, index, store, forced);
 		if (loading->whole)
 			copy_all(&copy);
-		if (recovery)
-			pg_atomic_write_u32(&mirror->complete,
-								complete_nodes(&copy.view->graph, store->used[KNN_GROUP_NODE]));
+		if (loading->whole && recovery)
+			set_complete(copy.view, store);
 	}
 	PG_FINALLY();
 	{
@@ -617,8 +633,7 @@ KnnMirrorRefresh(Relation index, KnnStore *store, KnnMirrorPin *pin)
 			if (recovery)
 			{
 				mirror->loaded_to = replayed;
-				pg_atomic_write_u32(&mirror->complete,
-									complete_nodes(&view->graph, store->used[KNN_GROUP_NODE]));
+				set_complete(view, store);
 			}
 			else
 				pg_atomic_write_u32(&mirror->recovery, 0);

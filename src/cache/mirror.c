@@ -46,6 +46,7 @@ KnnMirrorsInit(void)
 		pg_atomic_init_u32(&mirror->covered[1], 0);
 		pg_atomic_init_u32(&mirror->recovery, 0);
 		pg_atomic_init_u32(&mirror->complete, 0);
+		pg_atomic_init_u64(&mirror->entry, KNN_INVALID_ID);
 		for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
 		{
 			pg_atomic_init_u64(&mirror->use[s].searches, 0);

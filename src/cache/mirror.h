@@ -108,6 +108,7 @@ typedef struct KnnMirror
 	/* of a mirror that was loaded during recovery */
 	pg_atomic_uint32 recovery;	/* it was, and is not an ordinary one yet */
 	pg_atomic_uint32 complete;	/* nodes below are all in it */
+	pg_atomic_uint64 entry;		/* level << 32 | node, or KNN_INVALID_ID */
 	XLogRecPtr	loaded_to;		/* pages with a later LSN have changed since */
 
 	TimestampTz loaded_at;

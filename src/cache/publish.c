@@ -47,7 +47,9 @@ store_tid(KnnMirrorView *view, uint32 id, const KnnTidItem *item)
 	KnnMirrorRow *row = (KnnMirrorRow *) item_address(&view->row, id);
 	uint64		word = 0;
 
-	if (item->ntids == 1 && item->chain == KNN_NO_CHAIN && ItemPointerIsValid(&item->tids[0]))
+	if (item->ntids == 1 && item->chain == KNN_NO_CHAIN &&
+		ItemPointerIsValid(&item->tids[0]) &&
+		ItemPointerGetBlockNumberNoCheck(&item->tids[0]) != InvalidBlockNumber)
 		word = (uint64) ItemPointerGetBlockNumber(&item->tids[0]) << 32 |
 			(uint64) ItemPointerGetOffsetNumber(&item->tids[0]) << 16 | 1;
 	__atomic_store_n(&row->tid, word, __ATOMIC_RELAXED);

@@ -88,6 +88,19 @@ note_use(KnnMirror *mirror)
 	pg_atomic_fetch_add_u64(&use->searches, 1);
 }
 
+static void
+get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
+{
+	uint64		entry = pg_atomic_read_u64(&mirror->entry);
+
+	/* the entry point first: it lies within what is complete then */
+	pg_read_barrier();
+	mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
+	mode->complete = pg_atomic_read_u32(&mirror->complete);
+	mode->entry = (uint32) entry;
+	mode->entry_level = (uint32) (entry >> 32);
+}
+
 bool
 KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirrorUseMode *mode)
 {
@@ -100,8 +113,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 
 	mirror = pin->view->mirror;
 	note_use(mirror);
-	mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
-	mode->complete = pg_atomic_read_u32(&mirror->complete);
+	get_mode(mirror, mode);
 	if (mode->standby)
 	{
 		bool		promoted = !RecoveryInProgress();
@@ -110,8 +122,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 		if (promoted || used - Min(used, mode->complete) > TAIL_USUAL)
 		{
 			(void) KnnMirrorRefresh(index, store, pin);
-			mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
-			mode->complete = pg_atomic_read_u32(&mirror->complete);
+			get_mode(mirror, mode);
 			used = store->used[KNN_GROUP_NODE];
 			if (mode->standby &&
 				(promoted || used - Min(used, mode->complete) > TAIL_MOST))

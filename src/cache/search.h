@@ -13,7 +13,10 @@
 typedef struct KnnMirrorUseMode
 {
 	bool		standby;		/* it is the state of some moment: see mirror.h */
-	uint32		complete;		/* of a standby's: nodes below are in it */
+	/* of a standby's: nodes below are in it, and where searches begin */
+	uint32		complete;
+	uint32		entry;
+	uint32		entry_level;
 } KnnMirrorUseMode;
 
 /*
