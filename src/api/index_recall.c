@@ -7,7 +7,8 @@
  * queries, and by a scan of the index with the settings in effect.  A row that the
  * scan returned counts when it is no farther than the k-th nearest: which of several
  * equally distant rows are returned does not matter.  A row always finds itself, so
- * it is left out of both answers.
+ * it is left out of both answers.  (It is in the graph all the same, and leads a
+ * search to its neighbours: strangers are found less often.)
  *
  * Under AccessShareLock and the caller's snapshot, while others read and write, in
  * transactions that are read-only, and on a standby.
@@ -179,7 +180,8 @@ scan_index(KnnRecallRows *rows, IndexScanDesc scan, TupleTableSlot *slot, ScanKe
 		CHECK_FOR_INTERRUPTS();
 		if (!found)
 			break;
-		if (!ItemPointerEquals(&slot->tts_tid, &query->tid) && KnnRecallRowVector(rows, slot, &row))
+		if (!ItemPointerEquals(&slot->tts_tid, &query->tid) &&
+			KnnRecallRowVector(rows, slot, &row))
 		{
 			answers[n].tid = slot->tts_tid;
 			answers[n++].distance = KnnRecallDistance(rows, &query->vector, &row);
@@ -228,7 +230,8 @@ scan_for_all(Recall *recall, KnnRecallRows *rows, KnnRecallQuery *queries)
 	recall->recalls = palloc(sizeof(double) * recall->nqueries);
 	for (int i = 0; i < recall->nqueries; i++)
 	{
-		int			n = scan_index(rows, scan, slot, &order, &queries[i], recall->k, answers, &spent);
+		int			n = scan_index(rows, scan, slot, &order, &queries[i], recall->k,
+								   answers, &spent);
 
 		recall->recalls[i] = recall_of(rows, &queries[i], answers, n);
 		KnnProgressUpdate(i + 1);
