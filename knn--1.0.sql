@@ -506,6 +506,16 @@ CREATE FUNCTION knn_index_check(index regclass, heapallindexed boolean DEFAULT f
 COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
 	'raise an error unless the index is sound (and holds all rows; and warn about rows no search can find)';
 
+-- recall of an index against exact search, of rows drawn at random
+CREATE FUNCTION knn_index_recall(index regclass, sample integer DEFAULT 100, k integer DEFAULT 10,
+	OUT recall double precision, OUT recall_min double precision, OUT recall_p10 double precision,
+	OUT queries integer, OUT k integer, OUT ef_search integer, OUT rows bigint,
+	OUT index_ms double precision, OUT exact_ms double precision)
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_index_recall(regclass, integer, integer) IS
+	'recall of a knn index against exact search, measured with rows of its table';
+
 -- bytes of memory that an index would take, by the rules of thumb of OpenSearch
 CREATE FUNCTION knn_estimate_memory(method text, dimension integer, count bigint,
 	data_type text DEFAULT 'float', compression_level text DEFAULT NULL,

@@ -89,6 +89,15 @@
 #define KnnCountIndexScan(scan) pgstat_count_index_scan((scan)->indexRelation)
 #endif
 
+/* A scan of an index from its table; since 18 with counters, which nobody reads here. */
+#if PG_VERSION_NUM >= 180000
+#define KnnIndexBeginScan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), (norderbys))
+#else
+#define KnnIndexBeginScan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), (norderbys))
+#endif
+
 /* Ownership, and the privilege MAINTAIN that came with 17.  (utils/acl.h) */
 #if PG_VERSION_NUM >= 160000
 #define KnnOwnsRelation(relid, role) object_ownercheck(RelationRelationId, (relid), (role))

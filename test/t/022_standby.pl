@@ -47,6 +47,9 @@ sub same_answers
 	is_deeply(neighbours($standby, 't', '<->'), $answers, "$name: equal answers");
 	my $recall = recall($answers, neighbours($primary, 't', '<->', exact => 1));
 	cmp_ok($recall, '>=', 0.97, sprintf('%s: recall %.4f', $name, $recall));
+	my $measured =
+	  $standby->safe_psql('postgres', "SELECT recall FROM knn_index_recall('t_idx', 50)");
+	cmp_ok($measured, '>=', 0.95, sprintf('%s: measured on the standby %.4f', $name, $measured));
 	check_whole_index($standby, 't', 't_idx', $name);
 	return;
 }
