@@ -38,9 +38,11 @@ typedef struct KnnPageReader
 	KnnUpperItem *upper;
 } KnnPageReader;
 
-/* Allocates in the current memory context and points search->reader at it. */
-extern void KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store,
-							  knn_search *search);
+/*
+ * Allocates in the current memory context; returns a search that reads through it,
+ * which lives as long.
+ */
+extern knn_search *KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store);
 
 /* Sets the query, by its elements (value.h). */
 extern void KnnPageReaderSetQuery(KnnPageReader *reader, const void *elements);

@@ -109,7 +109,7 @@ insert_init(HnswInsert *insert, Relation index, KnnStore *store, const KnnValue 
 	insert->index = index;
 	insert->store = store;
 	insert->value = value;
-	KnnPageReaderInit(&insert->reader, index, store, &insert->search);
+	insert->search = KnnPageReaderInit(&insert->reader, index, store);
 
 	insert->code_width = store->columns[KNN_COLUMN_CODE].width;
 	insert->scratch = palloc(Max(insert->code_width, vector_width));
@@ -124,7 +124,7 @@ insert_init(HnswInsert *insert, Relation index, KnnStore *store, const KnnValue 
 		memcpy(insert->stored, value->stored, KnnStoredSize(shape));
 	}
 	KnnPageReaderSetQuery(&insert->reader, value->elements);
-	(void) KnnMirrorReaderBegin(&insert->mirror, &insert->reader, &insert->search,
+	(void) KnnMirrorReaderBegin(&insert->mirror, &insert->reader, insert->search,
 								CurrentMemoryContext, false);
 	KnnHnswLinkInit(insert);
 }
@@ -133,14 +133,15 @@ void
 KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 				   ItemPointer tid, bool unchanged)
 {
-	HnswInsert	insert;
+	/* not on the stack: what is to be done at the end is done after an error too */
+	HnswInsert *insert = palloc(sizeof(HnswInsert));
 	LevelLinks	chosen[KNN_MAX_LEVEL + 1] = {0};
 	uint32		nchosen = 0;
 	uint32		level;
 	uint32		node = KNN_INVALID_ID;
 	uint32		upper = 0;
 
-	insert_init(&insert, index, store, value);
+	insert_init(insert, index, store, value);
 	level = knn_node_level(pg_prng_uint64(&pg_global_prng_state), 0, store->shape.m);
 
 	for (;;)
@@ -156,7 +157,7 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 				if (level > 0)
 					upper = KnnCacheAllocate(store, index, KNN_GROUP_UPPER, level);
 				node = KnnCacheAllocate(store, index, KNN_GROUP_NODE, 1);
-				write_node(&insert, node, level, upper, NULL, 0, tid);
+				write_node(insert, node, level, upper, NULL, 0, tid);
 			}
 			if (KnnStoreSetFirstEntry(index, node, level))
 				return;
@@ -170,42 +171,42 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 			uint32		equal;
 
 			if (entry_level > 0)
-				start = knn_search_descend(&insert.search, entry, entry_level, 1);
-			if (knn_search_level(&insert.search, &start, 1, 0, EQUAL_SEARCH_WIDTH) != KNN_OK)
+				start = knn_search_descend(insert->search, entry, entry_level, 1);
+			if (knn_search_level(insert->search, &start, 1, 0, EQUAL_SEARCH_WIDTH) != KNN_OK)
 				elog(ERROR, "out of memory");
-			equal = KnnHnswFindEqual(&insert);
+			equal = KnnHnswFindEqual(insert);
 			if (equal != KNN_INVALID_ID)
 			{
-				KnnHnswJoinNode(&insert, equal, tid);
+				KnnHnswJoinNode(insert, equal, tid);
 				return;
 			}
 		}
 
 		if (entry_level > level)
-			entry = knn_search_descend(&insert.search, entry, entry_level, level + 1);
+			entry = knn_search_descend(insert->search, entry, entry_level, level + 1);
 		nchosen = Min(level, entry_level) + 1;
 		for (uint32 l = nchosen; l-- > 0;)
 		{
-			if (knn_search_level(&insert.search, &entry, 1, l, store->shape.ef_construction) != KNN_OK)
+			if (knn_search_level(insert->search, &entry, 1, l, store->shape.ef_construction) != KNN_OK)
 				elog(ERROR, "out of memory");
-			if (insert.search.nbeam > 0)
-				entry = insert.search.beam[0].id;
+			if (insert->search->nbeam > 0)
+				entry = insert->search->beam[0].id;
 			if (l == 0 && node == KNN_INVALID_ID)
 			{
-				uint32		equal = KnnHnswFindEqual(&insert);
+				uint32		equal = KnnHnswFindEqual(insert);
 
 				if (equal != KNN_INVALID_ID)
 				{
-					KnnHnswJoinNode(&insert, equal, tid);
+					KnnHnswJoinNode(insert, equal, tid);
 					return;
 				}
 			}
-			KnnHnswChooseLinks(&insert, l, &chosen[l]);
+			KnnHnswChooseLinks(insert, l, &chosen[l]);
 		}
 		break;
 	}
 
-	KnnMirrorReaderCheck(&insert.mirror);
+	KnnMirrorReaderCheck(&insert->mirror);
 	if (node == KNN_INVALID_ID)
 	{
 		if (level > 0)
@@ -213,9 +214,9 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 		node = KnnCacheAllocate(store, index, KNN_GROUP_NODE, 1);
 	}
 	/* one that was written as the first node is written again, with links */
-	write_node(&insert, node, level, upper, chosen, nchosen, tid);
+	write_node(insert, node, level, upper, chosen, nchosen, tid);
 
-	KnnHnswLinkBack(&insert, chosen, nchosen, node);
+	KnnHnswLinkBack(insert, chosen, nchosen, node);
 	if (level > store->entry_level)
 		KnnStoreRaiseEntry(index, node, level);
 }

@@ -20,7 +20,7 @@ typedef struct HnswInsert
 	void	   *stored;			/* the item of column vector, or NULL */
 	KnnPageReader reader;		/* with the value as query */
 	KnnMirrorReader mirror;		/* of the search, where there is a mirror */
-	knn_search	search;
+	knn_search *search;
 	char	   *scratch;		/* an item that crosses pages */
 
 	/* memory of hnsw_link.c: nodes whose neighbours are being chosen */

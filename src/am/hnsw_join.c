@@ -54,7 +54,7 @@ node_equals(HnswInsert *insert, uint32 node)
 uint32
 KnnHnswFindEqual(HnswInsert *insert)
 {
-	const knn_search *search = &insert->search;
+	const knn_search *search = insert->search;
 	float		self = knn_query_score(&insert->reader.query,
 									   KnnCodeFactors(insert->store, insert->code),
 									   KnnCodeBytes(insert->store, insert->code));

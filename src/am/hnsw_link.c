@@ -152,7 +152,7 @@ insert_covered(void *state, const knn_candidate *candidate,
 void
 KnnHnswChooseLinks(HnswInsert *insert, uint32 level, LevelLinks *chosen)
 {
-	knn_search *search = &insert->search;
+	knn_search *search = insert->search;
 	uint32		m = insert->store->shape.m;
 	uint32		ncandidates = 0;
 	knn_candidate *candidates = palloc(sizeof(knn_candidate) * Max(search->nbeam, 1));

@@ -56,4 +56,12 @@ KnnMirrorReaderTid(const KnnMirrorReader *reader, uint32 node, ItemPointer tid)
 		node < reader->graph.nnodes && KnnMirrorTid(reader->pin.view, node, tid);
 }
 
+/* Request the cache line of that. */
+static inline void
+KnnMirrorReaderPrefetch(const KnnMirrorReader *reader, uint32 node)
+{
+	if (reader->pin.pinned && node < reader->graph.nnodes)
+		__builtin_prefetch(knn_flat_item(&reader->pin.view->row, node));
+}
+
 #endif

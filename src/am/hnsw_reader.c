@@ -7,6 +7,7 @@
 #include "am/hnsw.h"
 
 #include "am/options.h"
+#include "am/search_memory.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -230,10 +231,11 @@ KnnPageReaderScore(KnnPageReader *reader, const uint32 *ids, uint32 n,
 	page_score(reader, ids, n, distance, error);
 }
 
-void
-KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_search *search)
+knn_search *
+KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store)
 {
 	uint32		dim = store->shape.dim;
+	knn_search *search = KnnSearchTake(2 * store->shape.m, CurrentMemoryContext);
 
 	reader->index = index;
 	reader->store = store;
@@ -242,17 +244,11 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store, knn_se
 	reader->code_scratch = palloc(store->columns[KNN_COLUMN_CODE].width);
 	reader->links = palloc(store->columns[KNN_COLUMN_LINKS].width);
 	reader->upper = palloc(store->columns[KNN_COLUMN_UPPER].width);
-
-	memset(search, 0, sizeof(*search));
-	search->allocator = KnnContextAllocator(CurrentMemoryContext);
 	search->reader = (knn_reader) {
 		.state = reader, .neighbours = page_neighbours,
 		.score = page_score, .prefetch = page_prefetch
 	};
-	search->max_degree = 2 * store->shape.m;
-	search->resumable = true;
-	if (knn_search_init(search) != KNN_OK)
-		elog(ERROR, "out of memory");	/* the allocator raises it itself */
+	return search;
 }
 
 void

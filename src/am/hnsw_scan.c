@@ -54,6 +54,12 @@
 #define ROUGH_DIMENSIONS 400
 #define GUIDE_SHARE 8
 
+/*
+ * Nodes whose vectors are requested from memory together when a search has ended:
+ * LIMIT 10 needs about that many.
+ */
+#define PREFETCHED_NODES 12
+
 /* A node waiting to be returned. */
 typedef struct QueueItem
 {
@@ -70,7 +76,7 @@ typedef struct HnswScan
 	KnnStore   *store;
 	KnnPageReader reader;
 	KnnMirrorReader mirror;		/* in place of the pages, where there is one */
-	knn_search	search;
+	knn_search *search;
 	KnnRerank	rerank;
 
 	/* how exact distances are used */
@@ -193,9 +199,9 @@ queue_beam(HnswScan *so)
 {
 	uint32		pass = so->oversample > 0 ? first_pass(so) : UINT32_MAX;
 
-	while (so->beam_queued < so->search.nbeam && so->live_queued < pass)
+	while (so->beam_queued < so->search->nbeam && so->live_queued < pass)
 	{
-		knn_candidate *c = &so->search.beam[so->beam_queued++];
+		knn_candidate *c = &so->search->beam[so->beam_queued++];
 		QueueItem	item;
 
 		if (c->flags & KNN_CANDIDATE_DEAD)
@@ -262,7 +268,7 @@ queue_unreached(IndexScanDesc scan, HnswScan *so)
 	{
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if ((id >= so->tail && id < so->tail_end) || knn_search_seen(&so->search, id))
+		if ((id >= so->tail && id < so->tail_end) || knn_search_seen(so->search, id))
 			continue;
 		any |= queue_by_number(scan, so, id);
 	}
@@ -280,6 +286,23 @@ queue_tail(IndexScanDesc scan, HnswScan *so)
 	so->tail_end = so->store->used[KNN_GROUP_NODE];
 	for (uint32 id = so->tail; id < so->tail_end; id++)
 		(void) queue_by_number(scan, so, id);
+}
+
+/*
+ * Request what the first rows will need: full vectors, and where their TIDs are.
+ * A heap's front is nearly sorted.
+ */
+static void
+prefetch_first(HnswScan *so)
+{
+	uint32		n = Min(so->nqueue, PREFETCHED_NODES);
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (!so->exact)
+			KnnRerankPrefetch(&so->rerank, so->queue[i].node);
+		KnnMirrorReaderPrefetch(&so->mirror, so->queue[i].node);
+	}
 }
 
 static void
@@ -302,26 +325,27 @@ start_search(IndexScanDesc scan, HnswScan *so)
 	if (so->oversample > 0)
 		width = Max(width, KnnFirstPass(1, so->oversample));
 	if (entry_level > 0)
-		entry = knn_search_descend(&so->search, entry, entry_level, 1);
-	if (knn_search_level(&so->search, &entry, 1, 0, width) != KNN_OK)
+		entry = knn_search_descend(so->search, entry, entry_level, 1);
+	if (knn_search_level(so->search, &entry, 1, 0, width) != KNN_OK)
 		elog(ERROR, "out of memory");
 	KnnMirrorReaderCheck(&so->mirror);
 	queue_beam(so);
+	prefetch_first(so);
 }
 
 /* Look further; false when there is nothing more to find. */
 static bool
 widen_search(IndexScanDesc scan, HnswScan *so)
 {
-	uint32		width = so->search.width;
+	uint32		width = so->search->width;
 
 	if (so->store->entry == KNN_INVALID_ID)
 		return false;
-	if (so->search.width == 0)
+	if (so->search->width == 0)
 		return false;			/* there was nowhere to begin */
-	if (knn_max_scan_tuples >= 0 && so->search.nscored >= (uint64) knn_max_scan_tuples)
+	if (knn_max_scan_tuples >= 0 && so->search->nscored >= (uint64) knn_max_scan_tuples)
 		return false;
-	if (knn_search_exhausted(&so->search))
+	if (knn_search_exhausted(so->search))
 	{
 		if (so->swept)
 			return false;
@@ -329,7 +353,7 @@ widen_search(IndexScanDesc scan, HnswScan *so)
 		return queue_unreached(scan, so);
 	}
 	width = width > UINT32_MAX / 4 ? width : width * 2;
-	if (knn_search_widen(&so->search, width) != KNN_OK)
+	if (knn_search_widen(so->search, width) != KNN_OK)
 		elog(ERROR, "out of memory");
 	KnnMirrorReaderCheck(&so->mirror);
 	so->beam_queued = so->live_queued = 0;
@@ -459,7 +483,7 @@ next_node(IndexScanDesc scan, HnswScan *so)
 		/* the first pass grows with the rows returned */
 		if (so->oversample > 0)
 		{
-			while (so->search.width < first_pass(so) && widen_search(scan, so))
+			while (so->search->width < first_pass(so) && widen_search(scan, so))
 				;
 			queue_beam(so);
 		}
@@ -580,7 +604,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	old = MemoryContextSwitchTo(so->context);
 	so->store = KnnStoreOpen(index);
 	KnnStoreHold(so->store, so->context);
-	KnnPageReaderInit(&so->reader, index, so->store, &so->search);
+	so->search = KnnPageReaderInit(&so->reader, index, so->store);
 
 	orderby = &scan->orderByData[0];
 	if (!(orderby->sk_flags & SK_ISNULL))
@@ -605,14 +629,14 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 			so->oversample = Max(KnnDefaultOversample(&so->store->shape), KNN_MIN_OVERSAMPLE);
 		else if (estimates_are_rough(&so->store->shape))
 		{
-			so->search.guide_share = GUIDE_SHARE;
-			so->search.reader.exact = guide_distance;
+			so->search->guide_share = GUIDE_SHARE;
+			so->search->reader.exact = guide_distance;
 		}
 	}
 	so->last_distance = -get_float4_infinity();
 
 	KnnCountIndexScan(scan);
-	(void) KnnMirrorReaderBegin(&so->mirror, &so->reader, &so->search, so->context, true);
+	(void) KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->context, true);
 	start_search(scan, so);
 	so->started = true;
 	MemoryContextSwitchTo(old);

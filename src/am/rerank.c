@@ -190,6 +190,18 @@ KnnRerankAhead(KnnRerank *rerank, const uint32 *nodes, int nnodes)
 }
 
 void
+KnnRerankPrefetch(const KnnRerank *rerank, uint32 node)
+{
+	KnnStore   *store = rerank->store;
+
+	if (store->shape.vectors != KNN_VECTORS_NONE)
+		KnnStorePrefetch(store,
+						 KnnStoreLocate(store, rerank->scan->indexRelation,
+										KNN_COLUMN_VECTOR, node),
+						 store->columns[KNN_COLUMN_VECTOR].width);
+}
+
+void
 KnnRerankEnd(KnnRerank *rerank)
 {
 	if (rerank->fetch)

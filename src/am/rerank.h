@@ -65,6 +65,11 @@ extern void KnnRerankAhead(KnnRerank *rerank, const uint32 *nodes, int nnodes);
 /* Is it time to call KnnRerankAhead, before the distance of this node? */
 extern bool KnnRerankWantsAhead(KnnRerank *rerank, uint32 node);
 
+/*
+ * Request the cache lines of vectors that are in memory and will be looked at soon.
+ */
+extern void KnnRerankPrefetch(const KnnRerank *rerank, uint32 node);
+
 /* Releases what memory contexts do not. */
 extern void KnnRerankEnd(KnnRerank *rerank);
 

@@ -8,6 +8,9 @@
 
 #include "core/rotation.h"
 
+/* Codes whose dot products are kept at a time. */
+#define DOTS_AT_ONCE 64
+
 /*
  * Deviations of the error of an inner product with a vector of unit length
  * whose direction is random: 1/sqrt(dim-1) of the length each, but never more
@@ -401,6 +404,7 @@ query_common(knn_query *query, const knn_encoder *enc)
 			break;
 		default:
 			query->dot = kernels->dot_u8s8;
+			query->dots = kernels->dots_u8s8;
 			break;
 	}
 	query->decoded = enc->space == KNN_SPACE_LINF ? kernels->linf_u8f32 : kernels->l1_u8f32;
@@ -418,6 +422,28 @@ query_common(knn_query *query, const knn_encoder *enc)
 	else
 		query->form = enc->signs == NULL ? KNN_FORM_DECODED :
 			enc->space == KNN_SPACE_INNER_PRODUCT ? KNN_FORM_INNER_PRODUCT : KNN_FORM_L2;
+}
+
+void
+knn_query_scores(const knn_query *query, const knn_code_factors *const *factors,
+				 const uint8_t *const *codes, uint32_t n, float *distance)
+{
+	int32_t		dots[DOTS_AT_ONCE];
+
+	if (!query->dots || (query->form != KNN_FORM_L2 && query->form != KNN_FORM_INNER_PRODUCT))
+	{
+		for (uint32_t i = 0; i < n; i++)
+			distance[i] = knn_query_score(query, factors[i], codes[i]);
+		return;
+	}
+	for (uint32_t start = 0; start < n; start += DOTS_AT_ONCE)
+	{
+		uint32_t	end = start + DOTS_AT_ONCE < n ? start + DOTS_AT_ONCE : n;
+
+		query->dots(codes + start, end - start, query->q8, query->length, dots);
+		for (uint32_t i = start; i < end; i++)
+			distance[i] = knn_query_distance(query, factors[i], dots[i - start]);
+	}
 }
 
 /*

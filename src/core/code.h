@@ -107,6 +107,8 @@ typedef struct knn_query
 	const int8_t *q8;			/* coded query, or a byte or binary one */
 	const float *qf;			/* centred query, KNN_FORM_DECODED only */
 	int32_t		(*dot) (const uint8_t *code, const int8_t *query, uint32_t length);
+	void		(*dots) (const uint8_t *const *codes, uint32_t n, const int8_t *query,
+						 uint32_t length, int32_t *out);	/* NULL: dot one by one */
 	float		(*decoded) (const uint8_t *code, const float *query,
 							float scale, float offset, uint32_t dim);
 	int32_t		(*byte) (const int8_t *a, const int8_t *b, uint32_t dim);
@@ -171,6 +173,17 @@ knn_cosine_form(double product, double norm2_a, double norm2_b)
 	return norms > 0 ? (float) (2.0 - 2.0 * product / norms) : 2.0f;
 }
 
+/* The distance that follows from an integer dot product, in the two forms that have one. */
+static inline float
+knn_query_distance(const knn_query *query, const knn_code_factors *factors, int32_t dot)
+{
+	float		product = query->slope * factors->scale *
+		(float) (query->times * dot - query->bias);
+
+	return query->form == KNN_FORM_L2 ? factors->norm2 + query->base + product :
+		query->base + product;
+}
+
 /*
  * Estimated distance between the query and a code.  factors may be NULL where
  * knn_code_has_factors says so.
@@ -182,11 +195,8 @@ knn_query_score(const knn_query *query, const knn_code_factors *factors,
 	switch (query->form)
 	{
 		case KNN_FORM_L2:
-			return factors->norm2 + query->base + query->slope * factors->scale *
-				(float) (query->times * query->dot(code, query->q8, query->length) - query->bias);
 		case KNN_FORM_INNER_PRODUCT:
-			return query->base + query->slope * factors->scale *
-				(float) (query->times * query->dot(code, query->q8, query->length) - query->bias);
+			return knn_query_distance(query, factors, query->dot(code, query->q8, query->length));
 		case KNN_FORM_DECODED:
 			return query->decoded(code, query->qf, factors->scale,
 								  -128.0f * factors->scale, query->dim);
@@ -202,6 +212,10 @@ knn_query_score(const knn_query *query, const knn_code_factors *factors,
 	}
 	return 0;
 }
+
+/* The same of n codes; factors are not NULL. */
+extern void knn_query_scores(const knn_query *query, const knn_code_factors *const *factors,
+							 const uint8_t *const *codes, uint32_t n, float *distance);
 
 /*
  * Bound of the error of that estimate: probable for spaces that rotate, certain

@@ -9,6 +9,12 @@
 /* Expansions between calls of check: some 100 us. */
 #define CHECK_EVERY 256
 
+/* Codes that are scored at a time: all neighbours of a node at the usual m. */
+#define SCORE_AT_ONCE 32
+
+/* Bytes of a code that are requested before the first is scored. */
+#define PREFETCH_BYTES 256
+
 /*
  * Division by an invariant with one multiplication (Robison, "N-bit unsigned
  * division via N-bit multiply-add", 2005): with 2^s <= d < 2^(s+1), the reciprocal
@@ -65,6 +71,34 @@ below(knn_flat_graph *graph, uint32_t id, const uint32_t *limit)
 	return id < *limit;
 }
 
+/*
+ * Copy links to ids, dropping those beyond the limit.  Without a branch for each
+ * link: where a list ends cannot be foreseen.
+ */
+static inline uint32_t
+copy_links(knn_flat_reader *reader, const uint32_t *words, uint32_t room,
+		   uint32_t *out, bool *beyond)
+{
+	uint32_t	limit = reader->graph->nnodes;
+	uint32_t	n = 0;
+	bool		more = true;
+	bool		high = false;
+
+	for (uint32_t i = 0; i < room; i++)
+	{
+		uint32_t	word = load_word(&words[i]);
+		bool		valid;
+
+		more &= word != 0;
+		valid = word <= limit;	/* the id is word - 1 */
+		high |= more & !valid;
+		out[n] = word - 1;
+		n += more & valid;
+	}
+	*beyond = high;
+	return n;
+}
+
 static uint32_t
 flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *dead)
 {
@@ -72,7 +106,8 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 	knn_flat_graph *graph = reader->graph;
 	const uint32_t *words;
 	uint32_t	room = graph->m;
-	uint32_t	n = 0;
+	uint32_t	n;
+	bool		beyond;
 
 	if (graph->check && reader->until_check-- == 0)
 	{
@@ -99,16 +134,17 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 		}
 		words = (const uint32_t *) knn_flat_item(&graph->upper, item);
 	}
-	for (uint32_t i = 0; i < room; i++)
+	n = copy_links(reader, words, room, out, &beyond);
+	if (beyond)
 	{
-		uint32_t	word = load_word(&words[i]);
-
-		if (word == 0)
-			break;
-		if (!below(graph, word - 1, &graph->nnodes))
+		/* added since the limits were set, it may be; the columns may move then */
+		if (graph->grow)
+		{
+			graph->grow(graph->owner, graph);
+			n = copy_links(reader, words, room, out, &beyond);
+		}
+		if (beyond)
 			report(reader, id, level);
-		else
-			out[n++] = word - 1;
 	}
 	return n;
 }
@@ -119,23 +155,36 @@ flat_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 	knn_flat_reader *reader = state;
 	const knn_flat_graph *graph = reader->graph;
 
-	for (uint32_t i = 0; i < n; i++)
+	(void) error;				/* see flat_bound */
+	for (uint32_t start = 0; start < n; start += SCORE_AT_ONCE)
 	{
-		const char *code = knn_flat_item(&graph->code, ids[i]);
+		const knn_code_factors *factors[SCORE_AT_ONCE];
+		const uint8_t *codes[SCORE_AT_ONCE];
+		uint32_t	some = n - start < SCORE_AT_ONCE ? n - start : SCORE_AT_ONCE;
+		uint32_t	lines = graph->code.stride < PREFETCH_BYTES ? graph->code.stride : PREFETCH_BYTES;
 
-		__builtin_prefetch(knn_flat_item(&graph->head, ids[i]));
-		/* past the first lines the hardware's stream prefetcher keeps up */
-		for (uint32_t at = 0; at < graph->code.stride && at < 4 * CACHE_LINE; at += CACHE_LINE)
-			__builtin_prefetch(code + at);
-	}
-	for (uint32_t i = 0; i < n; i++)
-	{
-		const knn_flat_head *head = (const knn_flat_head *) knn_flat_item(&graph->head, ids[i]);
+		for (uint32_t i = 0; i < some; i++)
+		{
+			const char *code = knn_flat_item(&graph->code, ids[start + i]);
+			const char *head = knn_flat_item(&graph->head, ids[start + i]);
 
-		distance[i] = knn_query_score(reader->query, &head->factors,
-									  (const uint8_t *) knn_flat_item(&graph->code, ids[i]));
-		error[i] = knn_query_error(reader->query, &head->factors);
+			codes[i] = (const uint8_t *) code;
+			factors[i] = (const knn_code_factors *) head;
+			for (uint32_t at = 0; at < lines; at += CACHE_LINE)
+				__builtin_prefetch(code + at);
+			__builtin_prefetch(head);
+		}
+		knn_query_scores(reader->query, factors, codes, some, distance + start);
 	}
+}
+
+static float
+flat_bound(void *state, uint32_t id)
+{
+	knn_flat_reader *reader = state;
+
+	return knn_query_error(reader->query, (const knn_code_factors *)
+						   knn_flat_item(&reader->graph->head, id));
 }
 
 static void
@@ -155,7 +204,7 @@ knn_flat_reader_init(knn_flat_reader *reader, knn_flat_graph *graph, knn_search 
 	*reader = (knn_flat_reader) {.graph = graph};
 	search->reader = (knn_reader) {
 		.state = reader, .neighbours = flat_neighbours,
-		.score = flat_score, .prefetch = flat_prefetch
+		.score = flat_score, .bound = flat_bound, .prefetch = flat_prefetch
 	};
 	search->max_degree = 2 * graph->m;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define VISITED_START 1024		/* slots, a power of two */
+#define VISITED_SLOTS_PER_ID 4
 
 /* Room made ahead for the ids that a search will visit, per node of its width. */
 #define VISITED_PER_WIDTH 16
@@ -42,14 +43,15 @@ knn_search_init(knn_search *s)
 	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
 	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
-	if (!s->ids || !s->distances || !s->errors)
+	s->near = search_alloc(s, sizeof(uint32_t) * (s->max_degree + 1));
+	if (!s->ids || !s->distances || !s->errors || !s->near)
 		return KNN_ERROR_NO_MEMORY;
 	if (!s->tags)
 	{
 		s->visited = search_alloc(s, sizeof(uint32_t) * VISITED_START);
 		if (!s->visited)
 			return KNN_ERROR_NO_MEMORY;
-		s->visited_mask = VISITED_START - 1;
+		s->visited_mask = VISITED_START / 2 - 1;
 		s->nvisited = VISITED_START;	/* as if full: reset clears it */
 	}
 	return KNN_OK;
@@ -65,65 +67,129 @@ knn_search_free(knn_search *s)
 	search_release(s, s->ids);
 	search_release(s, s->distances);
 	search_release(s, s->errors);
+	search_release(s, s->near);
 	s->beam = s->spill = NULL;
-	s->visited = s->ids = NULL;
+	s->visited = s->ids = s->near = NULL;
 	s->distances = s->errors = s->guide = NULL;
 }
 
 /* ---- visited set ---- */
 
-static inline uint32_t
-visited_slot(const knn_search *s, uint32_t id)
+/*
+ * Whether a neighbour was seen before is a toss of a coin: a branch on it would be
+ * mispredicted at every other neighbour, which took a quarter of a search.  So
+ * buckets have two slots that are looked at without branches; the branch that
+ * tells a full bucket is rarely taken.
+ */
+
+static inline uint32_t *
+visited_bucket(const knn_search *s, uint32_t id)
 {
 	/* Fibonacci hashing: neighbouring ids go far apart */
-	return (uint32_t) (((uint64_t) id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & s->visited_mask;
+	return s->visited +
+		2 * ((size_t) ((id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & s->visited_mask);
+}
+
+/* Look for an id beyond a full bucket, and add it; false when it was there. */
+static bool
+visited_overflow(knn_search *s, uint32_t *bucket, uint32_t id)
+{
+	for (;;)
+	{
+		for (int i = 0; i < 2; i++)
+		{
+			if (bucket[i] == id)
+				return false;
+			if (bucket[i] == KNN_INVALID_ID)
+			{
+				bucket[i] = id;
+				return true;
+			}
+		}
+		bucket += 2;
+		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+			bucket = s->visited;
+	}
+}
+
+/* Add ids, and keep those of them that were not there. */
+static inline uint32_t
+visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
+{
+	uint32_t	unseen = 0;
+
+	if (s->tags)
+	{
+		for (uint32_t i = 0; i < n; i++)
+		{
+			uint32_t	id = ids[i];
+
+			ids[unseen] = id;
+			unseen += s->tags[id] != s->tag;
+			s->tags[id] = s->tag;
+		}
+		return unseen;
+	}
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	id = ids[i];
+		uint32_t   *bucket = visited_bucket(s, id);
+		uint32_t	first = bucket[0];
+		uint32_t	second = bucket[1];
+		uint32_t	slot = (first != id) & (first != KNN_INVALID_ID);
+
+		ids[unseen] = id;
+		if (__builtin_expect(slot & (second != id) & (second != KNN_INVALID_ID), 0))
+			unseen += visited_overflow(s, bucket, id);
+		else
+		{
+			/* the slot that is empty, or has it already */
+			bucket[slot] = id;
+			unseen += (first != id) & (second != id);
+		}
+	}
+	s->nvisited += unseen;
+	return unseen;
 }
 
 static int
-visited_grow(knn_search *s, uint32_t size)
+visited_grow(knn_search *s, uint32_t slots)
 {
-	uint32_t	old_size = s->visited_mask + 1;
+	uint32_t	old_slots = 2 * (s->visited_mask + 1);
 	uint32_t   *old = s->visited;
-	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) size);
+	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) slots);
 
 	if (!grown)
 		return KNN_ERROR_NO_MEMORY;
-	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) size);
+	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) slots);
 	s->visited = grown;
-	s->visited_mask = size - 1;
-	for (uint32_t i = 0; s->nvisited > 0 && i < old_size; i++)
+	s->visited_mask = slots / 2 - 1;
+	for (uint32_t i = 0; s->nvisited > 0 && i < old_slots; i++)
 	{
-		uint32_t	id = old[i];
-
-		if (id != KNN_INVALID_ID)
-		{
-			uint32_t	slot = visited_slot(s, id);
-
-			while (grown[slot] != KNN_INVALID_ID)
-				slot = (slot + 1) & s->visited_mask;
-			grown[slot] = id;
-		}
+		if (old[i] != KNN_INVALID_ID)
+			visited_overflow(s, visited_bucket(s, old[i]), old[i]);
 	}
 	search_release(s, old);
 	return KNN_OK;
 }
 
-/* Make room for n more ids, so that visited_add needs no check. */
-static int
+/* Make room for n more ids, so that adding them needs no check. */
+static inline int
 visited_reserve(knn_search *s, uint32_t n)
 {
-	uint64_t	size = (uint64_t) s->visited_mask + 1;
+	uint64_t	slots = ((uint64_t) s->visited_mask + 1) * 2;
+	uint64_t	wanted = ((uint64_t) s->nvisited + n) * VISITED_SLOTS_PER_ID;
 
-	if (s->tags || (uint64_t) (s->nvisited + n) * 2 <= size)
+	if (s->tags || wanted <= slots)
 		return KNN_OK;
-	while ((uint64_t) (s->nvisited + n) * 2 > size)
-		size *= 2;
+	while (wanted > slots)
+		slots *= 2;
 	/* twice more, so that growth is rare */
 	if (s->nvisited > 0)
-		size *= 2;
-	if (size > UINT32_MAX)
+		slots *= 2;
+	if (slots > UINT32_MAX)
 		return KNN_ERROR_NO_MEMORY;
-	return visited_grow(s, (uint32_t) size);
+	return visited_grow(s, (uint32_t) slots);
 }
 
 static void
@@ -132,33 +198,8 @@ visited_reset(knn_search *s)
 	if (s->tags)
 		return;					/* the caller gives each search a new tag */
 	if (s->nvisited > 0)
-		memset(s->visited, 0xFF, sizeof(uint32_t) * ((size_t) s->visited_mask + 1));
+		memset(s->visited, 0xFF, sizeof(uint32_t) * 2 * ((size_t) s->visited_mask + 1));
 	s->nvisited = 0;
-}
-
-/* Add an id; false when it was there. */
-static inline bool
-visited_add(knn_search *s, uint32_t id)
-{
-	uint32_t	slot;
-
-	if (s->tags)
-	{
-		if (s->tags[id] == s->tag)
-			return false;
-		s->tags[id] = s->tag;
-		return true;
-	}
-	slot = visited_slot(s, id);
-	while (s->visited[slot] != KNN_INVALID_ID)
-	{
-		if (s->visited[slot] == id)
-			return false;
-		slot = (slot + 1) & s->visited_mask;
-	}
-	s->visited[slot] = id;
-	s->nvisited++;
-	return true;
 }
 
 /* ---- beam and spill ---- */
@@ -194,51 +235,101 @@ reserve_candidates(knn_search *s, knn_candidate **array, uint32_t used,
 static inline int
 spill_reserve(knn_search *s, uint32_t n)
 {
-	if (!s->resumable || s->nspill + n <= s->spill_room)
+	if (s->nspill + n <= s->spill_room)
 		return KNN_OK;
 	return reserve_candidates(s, &s->spill, s->nspill, &s->spill_room, s->nspill + n);
 }
 
-/*
- * Put a candidate into the beam, or aside when it is farther than a full beam's
- * last.
- */
-static inline void
-beam_add(knn_search *s, uint32_t id, float distance, float error)
+/* Number of the beam's nodes that are no farther than a distance. */
+static inline uint32_t
+beam_rank(const knn_search *s, float distance)
 {
-	knn_candidate *beam = s->beam;
-	uint32_t	low = 0;
-	uint32_t	high = s->nbeam;
+	const knn_candidate *low = s->beam;
+	uint32_t	n = s->nbeam;
 
-	if (s->nbeam == s->beam_size)
+	/* without branches: each would be mispredicted half the time */
+	while (n > 1)
 	{
-		/* a NaN distance compares false and is put aside */
-		if (!(distance < beam[s->nbeam - 1].distance))
-		{
-			if (s->resumable)
-				s->spill[s->nspill++] = (knn_candidate) {distance, error, id, 0};
-			return;
-		}
-		s->nbeam--;
-		high = s->nbeam;
-		if (s->resumable)
-			s->spill[s->nspill++] = beam[s->nbeam];
-	}
+		uint32_t	half = n / 2;
 
-	while (low < high)
-	{
-		uint32_t	middle = (low + high) / 2;
-
-		if (beam[middle].distance <= distance)
-			low = middle + 1;
-		else
-			high = middle;
+		low += low[half - 1].distance <= distance ? half : 0;
+		n -= half;
 	}
-	memmove(&beam[low + 1], &beam[low], sizeof(knn_candidate) * (s->nbeam - low));
-	beam[low] = (knn_candidate) {distance, error, id, 0};
+	return (uint32_t) (low - s->beam) + (n == 1 && low->distance <= distance);
+}
+
+/* Put a candidate into a beam that has room. */
+static inline void
+beam_insert(knn_search *s, uint32_t id, float distance, float error)
+{
+	knn_candidate *place = s->beam + beam_rank(s, distance);
+	uint32_t	rank = (uint32_t) (place - s->beam);
+
+	memmove(place + 1, place, sizeof(knn_candidate) * (s->nbeam - rank));
+	*place = (knn_candidate) {distance, error, id, 0};
 	s->nbeam++;
-	if (low < s->cursor)
-		s->cursor = low;
+	if (rank < s->cursor)
+		s->cursor = rank;
+}
+
+/*
+ * Put the n candidates in the scratch arrays into the beam; those that are farther
+ * than a full beam's last go aside.  Most do, and which cannot be foreseen, so
+ * they are told apart without branches first.  The spill has room for n.
+ */
+static void
+beam_add(knn_search *s, uint32_t n)
+{
+	const float *distances = s->distances;
+	uint32_t	start = 0;
+	uint32_t	near = 0;
+	float		last;
+
+	while (start < n && s->nbeam < s->beam_size)
+	{
+		beam_insert(s, s->ids[start], distances[start], s->errors[start]);
+		start++;
+	}
+	if (start == n)
+		return;
+
+	/* a NaN distance compares false and is put aside */
+	last = s->beam[s->nbeam - 1].distance;
+	{
+		knn_candidate *spill = s->spill + s->nspill;
+		uint32_t	step = s->resumable;
+
+		for (uint32_t i = start; i < n; i++)
+		{
+			bool		is_near = distances[i] < last;
+
+			*spill = (knn_candidate) {distances[i], s->errors[i], s->ids[i], 0};
+			spill += step & !is_near;
+			s->near[near] = i;
+			near += is_near;
+		}
+		s->nspill = (uint32_t) (spill - s->spill);
+	}
+	if (s->reader.prefetch)
+	{
+		for (uint32_t i = 0; i < near; i++)
+			s->reader.prefetch(s->reader.state, s->ids[s->near[i]]);
+	}
+	for (uint32_t i = 0; i < near; i++)
+	{
+		uint32_t	at = s->near[i];
+		knn_candidate evicted = s->beam[s->nbeam - 1];
+
+		if (distances[at] < evicted.distance)
+		{
+			s->nbeam--;
+			beam_insert(s, s->ids[at], distances[at], s->errors[at]);
+		}
+		else
+			evicted = (knn_candidate) {distances[at], s->errors[at], s->ids[at], 0};
+		if (s->resumable)
+			s->spill[s->nspill++] = evicted;
+	}
 }
 
 /* ---- guided search ---- */
@@ -308,7 +399,7 @@ run(knn_search *s, uint32_t level)
 	{
 		knn_candidate *candidate;
 		uint32_t	n;
-		uint32_t	unseen = 0;
+		uint32_t	unseen;
 		bool		dead = false;
 
 		while (s->cursor < s->nbeam &&
@@ -340,21 +431,14 @@ run(knn_search *s, uint32_t level)
 
 		if (visited_reserve(s, n) != KNN_OK || spill_reserve(s, n) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
-		for (uint32_t i = 0; i < n; i++)
-		{
-			uint32_t	id = s->ids[i];
-
-			if (visited_add(s, id))
-				s->ids[unseen++] = id;
-		}
+		unseen = visited_filter(s, s->ids, n);
 		if (unseen == 0)
 			continue;
 		if (s->reader.prefetch && s->cursor < s->nbeam)
 			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
 		s->reader.score(s->reader.state, s->ids, unseen, s->distances, s->errors);
 		s->nscored += unseen;
-		for (uint32_t i = 0; i < unseen; i++)
-			beam_add(s, s->ids[i], s->distances[i], s->errors[i]);
+		beam_add(s, unseen);
 	}
 }
 
@@ -485,10 +569,16 @@ run_live(knn_search *s, uint32_t level)
 			dead += (s->beam[i].flags & KNN_CANDIDATE_DEAD) != 0;
 		live = s->nbeam - dead;
 		if (live >= s->width || s->nspill == 0)
-			return KNN_OK;
+			break;
 		if (refill(s, s->nbeam + (s->width - live)) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
 	}
+	for (uint32_t i = 0; s->reader.bound && i < s->nbeam; i++)
+	{
+		if (!(s->beam[i].flags & KNN_CANDIDATE_EXACT))
+			s->beam[i].error = s->reader.bound(s->reader.state, s->beam[i].id);
+	}
+	return KNN_OK;
 }
 
 int
@@ -518,16 +608,11 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 			spill_reserve(s, s->max_degree) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
 		while (start < nentries && n < s->max_degree)
-		{
-			uint32_t	id = entries[start++];
-
-			if (visited_add(s, id))
-				s->ids[n++] = id;
-		}
+			s->ids[n++] = entries[start++];
+		n = visited_filter(s, s->ids, n);
 		s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
 		s->nscored += n;
-		for (uint32_t i = 0; i < n; i++)
-			beam_add(s, s->ids[i], s->distances[i], s->errors[i]);
+		beam_add(s, n);
 	}
 	return run_live(s, level);
 }
@@ -613,15 +698,21 @@ knn_search_widen(knn_search *s, uint32_t width)
 bool
 knn_search_seen(const knn_search *s, uint32_t id)
 {
-	uint32_t	slot;
+	const uint32_t *bucket;
 
 	if (s->tags)
 		return s->tags[id] == s->tag;
-	for (slot = visited_slot(s, id); s->visited[slot] != KNN_INVALID_ID;
-		 slot = (slot + 1) & s->visited_mask)
+	for (bucket = visited_bucket(s, id);;)
 	{
-		if (s->visited[slot] == id)
-			return true;
+		for (int i = 0; i < 2; i++)
+		{
+			if (bucket[i] == id)
+				return true;
+			if (bucket[i] == KNN_INVALID_ID)
+				return false;
+		}
+		bucket += 2;
+		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+			bucket = s->visited;
 	}
-	return false;
 }

@@ -51,6 +51,13 @@ typedef struct knn_reader
 	void		(*score) (void *state, const uint32_t *ids, uint32_t n,
 						  float *distance, float *error);
 
+	/*
+	 * The error bound of one node, for readers whose score leaves it out because
+	 * most nodes that are scored never enter the beam.  Asked for when a search
+	 * ends.  May be NULL.
+	 */
+	float		(*bound) (void *state, uint32_t id);
+
 	/* Called with a node that may be expanded next; may be NULL. */
 	void		(*prefetch) (void *state, uint32_t id);
 
@@ -104,15 +111,19 @@ typedef struct knn_search
 	uint32_t	nspill;
 	uint32_t	spill_room;
 
-	/* hash set of visited ids; empty slots hold KNN_INVALID_ID */
+	/*
+	 * Hash set of visited ids: buckets of two slots, the empty ones of which
+	 * hold KNN_INVALID_ID.  At most a quarter of the slots are used.
+	 */
 	uint32_t   *visited;
-	uint32_t	visited_mask;
+	uint32_t	visited_mask;	/* buckets - 1 */
 	uint32_t	nvisited;
 
 	/* scratch of max_degree each */
 	uint32_t   *ids;
 	float	   *distances;
 	float	   *errors;
+	uint32_t   *near;
 
 	/* work done since init */
 	uint64_t	nscored;
