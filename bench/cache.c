@@ -101,7 +101,7 @@ cache_run(const system_t *systems, int n, const dataset_t *set, size_t k, int re
 			(void) prepare_index(conn, s, set, table);
 			search_open(&search, s, set, table, k, 1, conninfo);
 			search_at(&search, s->sweep_values[s->nsweep - 1]);
-			search_warm(&search, set->query.rows);
+			(void) search_warm(&search, set->query.rows);
 			search_close(&search);
 		}
 		free(table);

@@ -90,7 +90,7 @@ measure_recall(const churn_t *c, const subject_t *s, const expected_t *e, const 
 	search_open(&search, s->system, c->set, s->table, c->options->k, 1, c->options->conninfo);
 	(void) prepare_index(s->conn, s->system, c->set, s->table);
 	search_at(&search, s->at);
-	search_warm(&search, WARM_QUERIES);
+	(void) search_warm(&search, WARM_QUERIES);
 	pass = search_pass(&search, e);
 	add(c, s, "recall", when, "recall", pass.recall);
 	add(c, s, "recall", when, "qps", pass.qps);

@@ -14,15 +14,15 @@
 #include "results.h"
 #include "sweep.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* A pass of a thousand fast queries is over before the clock tells much. */
 #define PASS_SECONDS 1.0
-#define MAX_ROUNDS 1000
+#define SETTLE_QUERIES 50
 
-static void
+/* Returns about how many seconds a query takes. */
+static double
 open_search(search_t *s, const system_t *system, program_t *program, const dataset_t *set,
 			const scaling_options_t *o, int clients, size_t k, const char *conninfo)
 {
@@ -37,15 +37,16 @@ open_search(search_t *s, const system_t *system, program_t *program, const datas
 		die("the test scaling puts every client and its server process on a core of their own; %d clients need as many cores (%d are allowed; CORE=all gives bench/run all), a server on this machine and the right to move its processes",
 			clients, pin_cores());
 	search_at(s, o->at != NULL ? o->at : system->sweep_values[system->nsweep / 2]);
-	search_warm(s, set->query.rows);
+	return search_warm(s, set->query.rows);
 }
 
 static void
-measure(search_t *s, const expected_t *expected, const dataset_t *set, int rep, double *first_qps)
+measure(search_t *s, const expected_t *expected, const dataset_t *set, int rep, pass_t *first,
+		int first_clients)
 {
 	char	   *at = format_string("%d", s->nconn);
 	pass_t		p;
-	bool		is_first = *first_qps == 0;
+	bool		is_first = first->qps == 0;
 
 	/*
 	 * The cores change places from repetition to repetition: one of them may be
@@ -53,20 +54,26 @@ measure(search_t *s, const expected_t *expected, const dataset_t *set, int rep, 
 	 */
 	if (!search_pin(s, rep))
 		die("a process cannot be moved any more");
-	search_warm(s, 50);
+	(void) search_warm(s, SETTLE_QUERIES);
 	p = search_pass(s, expected);
 	if (is_first)
-		*first_qps = p.qps;
+		*first = p;
 	result_add(set->name, s->system->name, "scaling", at, rep, "recall", p.recall);
 	result_add(set->name, s->system->name, "scaling", at, rep, "qps", p.qps);
 	result_add(set->name, s->system->name, "scaling", at, rep, "p50_us", p.p50_us);
 	result_add(set->name, s->system->name, "scaling", at, rep, "p99_us", p.p99_us);
 	result_add(set->name, s->system->name, "scaling", at, rep, "cpu_us", p.cpu_us);
 	if (!is_first)
-		result_add(set->name, s->system->name, "scaling", at, rep, "speedup", p.qps / *first_qps);
+	{
+		result_add(set->name, s->system->name, "scaling", at, rep, "speedup", p.qps / first->qps);
+
+		/* What it would be if nobody else had used the cores. */
+		result_add(set->name, s->system->name, "scaling", at, rep, "cpu_speedup",
+				   (double) s->nconn / first_clients * first->cpu_us / p.cpu_us);
+	}
 	fprintf(stderr, "%-12s %d clients, %s=%s  recall %.4f  %8.1f qps (x %.2f)  p99 %6.0f us  cpu %6.0f us\n",
 			s->system->name, s->nconn, s->system->sweep_name, s->value, p.recall, p.qps,
-			p.qps / *first_qps, p.p99_us, p.cpu_us);
+			p.qps / first->qps, p.p99_us, p.cpu_us);
 	free(at);
 }
 
@@ -81,26 +88,26 @@ scaling_run(const system_t *systems, program_t **programs, int n, const dataset_
 	for (int i = 0; i < n; i++)
 	{
 		search_t   *mine = searches + i * o->nclients;
-		double		rounds;
+		double		query_seconds = 0;
 
 		for (int j = 0; j < o->nclients; j++)
-			open_search(&mine[j], &systems[i], programs[i], set, o, o->clients[j], k, conninfo);
+			query_seconds = open_search(&mine[j], &systems[i], programs[i], set, o, o->clients[j], k,
+										conninfo);
 
-		/* As many rounds for every number of clients, known from a trial. */
-		rounds = ceil(PASS_SECONDS * search_pass(&mine[0], &expected).qps /
-					  (double) (set->query.rows * (size_t) o->clients[0]));
+		/* As many rounds for every number of clients. */
 		for (int j = 0; j < o->nclients; j++)
-			mine[j].rounds = rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds < 1 ? 1 : (size_t) rounds;
+			search_last(&mine[j], PASS_SECONDS, query_seconds);
 		result_add(set->name, systems[i].name, "scaling_setting", "", 0, "value",
 				   strtod(mine[0].value, NULL));
 	}
 	for (int rep = 0; rep < reps; rep++)
 		for (int i = 0; i < n; i++)
 		{
-			double		first_qps = 0;
+			pass_t		first = {0};
 
 			for (int j = 0; j < o->nclients; j++)
-				measure(&searches[i * o->nclients + j], &expected, set, rep, &first_qps);
+				measure(&searches[i * o->nclients + j], &expected, set, rep, &first,
+						o->clients[0]);
 		}
 	for (int i = 0; i < n * o->nclients; i++)
 		search_close(&searches[i]);

@@ -22,6 +22,8 @@
  */
 #define TIE_SLACK 1e-6
 
+#define MAX_ROUNDS 1000
+
 void
 expected_init(expected_t *e, const dataset_t *set, size_t k, const uint8_t *alive,
 			  size_t equal_rows, const float *equal)
@@ -282,23 +284,33 @@ search_one(search_t *s, size_t q)
 	return seconds;
 }
 
-void
+double
 search_warm(search_t *s, size_t n)
 {
-	int32_t    *ids;
+	int32_t    *ids = alloc_array(s->k, sizeof(*ids));
+	size_t		clients = s->program != NULL ? 1 : (size_t) s->nconn;
+	double		seconds;
 
 	if (n > s->set->query.rows)
 		n = s->set->query.rows;
+	seconds = -now_seconds();
 	if (s->program != NULL)
-	{
 		program_warm(s->program, s->value, s->k, n);
-		return;
-	}
-	ids = alloc_array(s->k, sizeof(*ids));
-	for (int c = 0; c < s->nconn; c++)
-		for (size_t q = 0; q < n; q++)
-			ask(s, s->conns[c], q, ids);
+	else
+		for (size_t c = 0; c < clients; c++)
+			for (size_t q = 0; q < n; q++)
+				ask(s, s->conns[c], q, ids);
+	seconds += now_seconds();
 	free(ids);
+	return seconds / (double) (n * clients);
+}
+
+void
+search_last(search_t *s, double pass_seconds, double query_seconds)
+{
+	double		rounds = ceil(pass_seconds / (query_seconds * (double) s->set->query.rows));
+
+	s->rounds = rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds > 1 ? (size_t) rounds : 1;
 }
 
 typedef struct

@@ -76,8 +76,14 @@ extern bool search_pin(search_t *s, int first_core);
 /* Seconds of the first connection's next query. */
 extern double search_one(search_t *s, size_t q);
 
-/* Runs the first n queries untimed. */
-extern void search_warm(search_t *s, size_t n);
+/*
+ * Runs the first n queries and judges nothing; returns about how many seconds
+ * one took.
+ */
+extern double search_warm(search_t *s, size_t n);
+
+/* As many rounds that a pass lasts so long, when a query takes so long. */
+extern void search_last(search_t *s, double pass_seconds, double query_seconds);
 
 /* All queries, timed and judged. */
 extern pass_t search_pass(search_t *s, const expected_t *e);
