@@ -13,9 +13,9 @@
  *		queries ROWS				then the floats		-> ok
  *		build m = M, ef_construction = N				-> built SECONDS CPU BYTES
  *		warm EF K QUERIES								-> ok
- *		search EF K ROUNDS CORE ...						-> found SECONDS CPU
+ *		search EF K ROUNDS CORE ...						-> found CPU
  *			a thread for each CORE (-1: wherever it is), and for each thread
- *			the ids (int32, QUERIES x K), how many they are (int32, QUERIES)
+ *			its seconds (double), the ids (int32, QUERIES x K), how many they are (int32, QUERIES)
  *			and the seconds of every query (double, QUERIES x ROUNDS)
  *
  * Anything else is answered with "error MESSAGE" and the end.
@@ -170,8 +170,7 @@ struct searcher_t
 	std::vector<int32_t> ids;
 	std::vector<int32_t> counts;
 	std::vector<double> seconds;
-	double		began,
-				ended;
+	double		total;			/* seconds from its first query to its last answer */
 };
 
 /* As knn-bench's own clients: each thread begins elsewhere in the queries. */
@@ -193,7 +192,7 @@ search_all(searcher_t *s, size_t k, size_t rounds, size_t first, pthread_barrier
 	s->counts.resize(n);
 	s->seconds.resize(n * rounds);
 	pthread_barrier_wait(start);
-	s->began = now_seconds();
+	s->total = -now_seconds();
 	for (size_t i = 0; i < n * rounds; i++)
 	{
 		size_t		q = (first + i) % n;
@@ -202,7 +201,7 @@ search_all(searcher_t *s, size_t k, size_t rounds, size_t first, pthread_barrier
 		s->counts[q] = (int32_t) ask(q, k, &s->ids[q * k]);
 		s->seconds[i] = now_seconds() - t;
 	}
-	s->ended = now_seconds();
+	s->total += now_seconds();
 }
 
 template <typename T>
@@ -222,9 +221,7 @@ search(char *arguments)
 	std::vector<searcher_t> searchers;
 	std::vector<std::thread> threads;
 	pthread_barrier_t start;
-	double		cpu,
-				began,
-				ended;
+	double		cpu;
 
 	if (sscanf(arguments, "%zu %zu %zu%n", &ef, &k, &rounds, &end) != 3)
 		fail("search %s: not understood", arguments);
@@ -245,16 +242,10 @@ search(char *arguments)
 		thread.join();
 	cpu = cpu_seconds() - cpu;
 	pthread_barrier_destroy(&start);
-	began = searchers[0].began;
-	ended = searchers[0].ended;
+	printf("found %.9f\n", cpu);
 	for (auto &s : searchers)
 	{
-		began = std::min(began, s.began);
-		ended = std::max(ended, s.ended);
-	}
-	printf("found %.9f %.9f\n", ended - began, cpu);
-	for (auto &s : searchers)
-	{
+		fwrite(&s.total, sizeof(s.total), 1, stdout);
 		put(s.ids);
 		put(s.counts);
 		put(s.seconds);

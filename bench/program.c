@@ -193,13 +193,15 @@ program_search(program_t *p, const char *value, size_t k, size_t rounds, const i
 		fprintf(p->to, " %d", cores[c]);
 	fputc('\n', p->to);
 	answer(p, "found", rest, sizeof(rest));
-	if (sscanf(rest, "%lf %lf", &a.seconds, &a.cpu_seconds) != 2)
+	if (sscanf(rest, "%lf", &a.cpu_seconds) != 1)
 		die("system \"%s\": found%s is not understood", p->system->name, rest);
+	a.seconds = alloc_array(clients, sizeof(*a.seconds));
 	a.ids = alloc_array(clients * n * k, sizeof(*a.ids));
 	a.counts = alloc_array(clients * n, sizeof(*a.counts));
 	a.latencies = alloc_array(clients * n * rounds, sizeof(*a.latencies));
 	for (size_t c = 0; c < clients; c++)
 	{
+		get(p, a.seconds + c, sizeof(*a.seconds), 1);
 		get(p, a.ids + c * n * k, sizeof(*a.ids), n * k);
 		get(p, a.counts + c * n, sizeof(*a.counts), n);
 		get(p, a.latencies + c * n * rounds, sizeof(*a.latencies), n * rounds);
@@ -210,6 +212,7 @@ program_search(program_t *p, const char *value, size_t k, size_t rounds, const i
 void
 program_answer_free(program_answer_t *a)
 {
+	free(a->seconds);
 	free(a->ids);
 	free(a->counts);
 	free(a->latencies);

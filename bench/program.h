@@ -13,7 +13,7 @@ typedef struct program_t program_t;
 /* What one search of all queries gave, for each client in turn. */
 typedef struct
 {
-	double		seconds;		/* from the first client's start to the last one's end */
+	double	   *seconds;		/* clients: from its first query to its last answer */
 	double		cpu_seconds;
 	int32_t    *ids;			/* clients x queries x k */
 	int32_t    *counts;			/* clients x queries */

@@ -39,10 +39,12 @@ write_ratio(FILE *out, const dataset_t *set, const system_t *s, const system_t *
 	char		sign = value_at_recall(set, s, target, "qps", &mine);
 	char		their_sign = value_at_recall(set, reference, target, "qps", &theirs);
 
-	if (s == reference)
-		fprintf(out, " 1 |");
-	else if (sign == 0 || their_sign == 0 || (sign == '>' && their_sign == '>'))
+	if (sign == 0 || their_sign == 0)
 		fprintf(out, " - |");
+	else if (s == reference)
+		fprintf(out, " 1 |");
+	else if (sign == '>' && their_sign == '>')
+		fprintf(out, " - |");		/* a ratio of bounds would be no number */
 	else
 		fprintf(out, " %s%.2f |", sign == '>' ? "≥ " : their_sign == '>' ? "≤ " : "",
 				mine / theirs);

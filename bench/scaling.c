@@ -4,8 +4,8 @@
  *
  * Each client shares a core with its own server process: one client uses one
  * core, two use two, and nothing but the index is common to them.  The numbers
- * of clients take turns within a repetition, and the speed-up is that of one
- * repetition, so that a machine whose speed drifts does not show in it.
+ * of clients take turns, and a speed-up is one repetition's own, so that a
+ * machine whose speed drifts does not show in it.
  */
 #include "scaling.h"
 #include "fail.h"
@@ -40,41 +40,77 @@ open_search(search_t *s, const system_t *system, program_t *program, const datas
 	return search_warm(s, set->query.rows);
 }
 
-static void
-measure(search_t *s, const expected_t *expected, const dataset_t *set, int rep, pass_t *first,
-		int first_clients)
+static pass_t
+pass_on(search_t *s, const expected_t *expected, int first_core)
 {
-	char	   *at = format_string("%d", s->nconn);
-	pass_t		p;
-	bool		is_first = first->qps == 0;
-
-	/*
-	 * The cores change places from repetition to repetition: one of them may be
-	 * busier.
-	 */
-	if (!search_pin(s, rep))
+	if (!search_pin(s, first_core))
 		die("a process cannot be moved any more");
 	(void) search_warm(s, SETTLE_QUERIES);
-	p = search_pass(s, expected);
-	if (is_first)
-		*first = p;
-	result_add(set->name, s->system->name, "scaling", at, rep, "recall", p.recall);
-	result_add(set->name, s->system->name, "scaling", at, rep, "qps", p.qps);
-	result_add(set->name, s->system->name, "scaling", at, rep, "p50_us", p.p50_us);
-	result_add(set->name, s->system->name, "scaling", at, rep, "p99_us", p.p99_us);
-	result_add(set->name, s->system->name, "scaling", at, rep, "cpu_us", p.cpu_us);
-	if (!is_first)
+	return search_pass(s, expected);
+}
+
+static void
+record(const search_t *s, int rep, pass_t p, const search_t *first, pass_t base)
+{
+	char	   *at = format_string("%d", s->nconn);
+	const char *set = s->set->name;
+	const char *name = s->system->name;
+
+	result_add(set, name, "scaling", at, rep, "recall", p.recall);
+	result_add(set, name, "scaling", at, rep, "qps", p.qps);
+	result_add(set, name, "scaling", at, rep, "p50_us", p.p50_us);
+	result_add(set, name, "scaling", at, rep, "p99_us", p.p99_us);
+	result_add(set, name, "scaling", at, rep, "cpu_us", p.cpu_us);
+	if (s != first)
 	{
-		result_add(set->name, s->system->name, "scaling", at, rep, "speedup", p.qps / first->qps);
+		result_add(set, name, "scaling", at, rep, "speedup", p.qps / base.qps);
 
 		/* What it would be if nobody else had used the cores. */
-		result_add(set->name, s->system->name, "scaling", at, rep, "cpu_speedup",
-				   (double) s->nconn / first_clients * first->cpu_us / p.cpu_us);
+		result_add(set, name, "scaling", at, rep, "cpu_speedup",
+				   (double) s->nconn / first->nconn * base.cpu_us / p.cpu_us);
 	}
 	fprintf(stderr, "%-12s %d clients, %s=%s  recall %.4f  %8.1f qps (x %.2f)  p99 %6.0f us  cpu %6.0f us\n",
-			s->system->name, s->nconn, s->system->sweep_name, s->value, p.recall, p.qps,
-			p.qps / first->qps, p.p99_us, p.cpu_us);
+			name, s->nconn, s->system->sweep_name, s->value, p.recall, p.qps, p.qps / base.qps,
+			p.p99_us, p.cpu_us);
 	free(at);
+}
+
+/*
+ * One repetition of a system.  The first number of clients is measured on every
+ * core that the largest number uses, some of it before and some after the
+ * others, and its mean counts: a core that is busier with other things, or a
+ * machine that becomes slower, must not look like clients in each other's way.
+ */
+static void
+measure(search_t *searches, int n, const expected_t *expected, int rep)
+{
+	pass_t	   *passes = alloc_array((size_t) n, sizeof(*passes));
+	pass_t		base = {0};
+	int			first = searches[0].nconn,
+				most = first,
+				times;
+
+	for (int j = 1; j < n; j++)
+		if (searches[j].nconn > most)
+			most = searches[j].nconn;
+	times = most / first;
+	for (int t = 0; t < times; t++)
+	{
+		pass_t		p = pass_on(&searches[0], expected, rep + t * first);
+
+		base.recall += p.recall / times;
+		base.qps += p.qps / times;
+		base.p50_us += p.p50_us / times;
+		base.p99_us += p.p99_us / times;
+		base.cpu_us += p.cpu_us / times;
+		if (t == (times - 1) / 2)
+			for (int j = 1; j < n; j++)
+				passes[j] = pass_on(&searches[j], expected, rep);
+	}
+	passes[0] = base;
+	for (int j = 0; j < n; j++)
+		record(&searches[j], rep, passes[j], &searches[0], base);
+	free(passes);
 }
 
 void
@@ -102,13 +138,7 @@ scaling_run(const system_t *systems, program_t **programs, int n, const dataset_
 	}
 	for (int rep = 0; rep < reps; rep++)
 		for (int i = 0; i < n; i++)
-		{
-			pass_t		first = {0};
-
-			for (int j = 0; j < o->nclients; j++)
-				measure(&searches[i * o->nclients + j], &expected, set, rep, &first,
-						o->clients[0]);
-		}
+			measure(searches + i * o->nclients, o->nclients, &expected, rep);
 	for (int i = 0; i < n * o->nclients; i++)
 		search_close(&searches[i]);
 	expected_free(&expected);
