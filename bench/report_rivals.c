@@ -32,12 +32,12 @@ find_system(const report_t *r, const char *name)
 
 static void
 write_ratio(FILE *out, const dataset_t *set, const system_t *s, const system_t *reference,
-			double target)
+			double target, const char *metric, bool more_is_better)
 {
 	double		mine,
 				theirs;
-	char		sign = value_at_recall(set, s, target, "qps", &mine);
-	char		their_sign = value_at_recall(set, reference, target, "qps", &theirs);
+	char		sign = value_at_recall(set, s, target, metric, &mine);
+	char		their_sign = value_at_recall(set, reference, target, metric, &theirs);
 
 	if (sign == 0 || their_sign == 0)
 		fprintf(out, " - |");
@@ -47,15 +47,16 @@ write_ratio(FILE *out, const dataset_t *set, const system_t *s, const system_t *
 		fprintf(out, " - |");		/* a ratio of bounds would be no number */
 	else
 		fprintf(out, " %s%.2f |", sign == '>' ? "≥ " : their_sign == '>' ? "≤ " : "",
-				mine / theirs);
+				more_is_better ? mine / theirs : theirs / mine);
 }
 
-void
-write_ratios(FILE *out, const report_t *r, const dataset_t *set)
+static void
+write_speeds(FILE *out, const report_t *r, const dataset_t *set, const char *label,
+			 const char *metric, bool more_is_better)
 {
 	int			columns = 0;
 
-	fprintf(out, "| queries/s over |");
+	fprintf(out, "| %s |", label);
 	for (size_t i = 0; i < NREFERENCES; i++)
 		for (size_t t = 0; t < NRATIOS && find_system(r, references[i]) != NULL; t++, columns++)
 			fprintf(out, " %s at %.2f |", references[i], ratio_targets[t]);
@@ -71,11 +72,27 @@ write_ratios(FILE *out, const report_t *r, const dataset_t *set)
 			const system_t *reference = find_system(r, references[i]);
 
 			for (size_t t = 0; t < NRATIOS && reference != NULL; t++)
-				write_ratio(out, set, &r->systems[s], reference, ratio_targets[t]);
+				write_ratio(out, set, &r->systems[s], reference, ratio_targets[t], metric,
+							more_is_better);
 		}
 		fprintf(out, "\n");
 	}
 	fprintf(out, "\n");
+}
+
+void
+write_ratios(FILE *out, const report_t *r, const dataset_t *set)
+{
+	bool		any = false;
+
+	for (size_t i = 0; i < NREFERENCES; i++)
+		any |= find_system(r, references[i]) != NULL;
+	if (!any)
+		return;
+	write_speeds(out, r, set, "queries/s over", "qps", true);
+
+	/* Waiting for a core that others use is in a mean, not in a median. */
+	write_speeds(out, r, set, "speed by p50 latency over", "p50_us", false);
 }
 
 void
