@@ -74,6 +74,16 @@ standby_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool
 	return n;
 }
 
+/* Exact distances come from pages, whatever the search reads. */
+static float
+exact(void *state, uint32_t id)
+{
+	knn_flat_reader *flat = state;
+	KnnMirrorReader *reader = flat->graph->owner;
+
+	return reader->page_reader.exact(reader->page_reader.state, id);
+}
+
 /* ---- the reader ---- */
 
 static void
@@ -89,7 +99,8 @@ use_mirror(KnnMirrorReader *reader)
 {
 	knn_flat_reader_init(&reader->flat, &reader->graph, reader->search);
 	reader->flat.query = &reader->pages->query;
-	reader->search->reader.exact = reader->page_reader.exact;
+	if (reader->page_reader.exact)
+		reader->search->reader.exact = exact;
 	reader->flat_reader = reader->search->reader;
 	if (reader->mode.standby)
 		reader->search->reader.neighbours = standby_neighbours;
@@ -149,7 +160,6 @@ KnnMirrorReaderResume(KnnMirrorReader *reader)
 		return;
 	/* it is gone: the ids are the same in pages */
 	KnnMirrorDetach(&reader->pin);
-	reader->page_reader.exact = reader->search->reader.exact;
 	reader->search->reader = reader->page_reader;
 }
 

@@ -5,7 +5,8 @@
  * With the library in shared_preload_libraries the server sets aside, at start,
  *
  *	units		knn.cache_size in pieces of 64 kB, which hold the mirrors of indexes.
- *				Pieces of one size leave no holes, whatever comes and goes.
+ *				Pieces of one size leave no holes, whatever comes and goes.  (A
+ *				mapping of its own; the rest lies in the server's shared memory.)
  *	mirrors		one descriptor for each index in the cache
  *	backends	for each backend a line of pins, its counters and its progress,
  *				which nobody else writes: a search takes no lock and writes no
