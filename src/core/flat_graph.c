@@ -12,8 +12,8 @@
 /* Codes that are scored at a time: all neighbours of a node at the usual m. */
 #define SCORE_AT_ONCE 32
 
-/* Bytes of a code that are requested before the first is scored. */
-#define PREFETCH_BYTES 256
+/* Bytes of a code that are requested ahead; the hardware goes on by itself. */
+#define PREFETCH_BYTES 1024
 
 /*
  * Division by an invariant with one multiplication (Robison, "N-bit unsigned
@@ -150,6 +150,22 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 }
 
 static void
+flat_fetch(void *state, const uint32_t *ids, uint32_t n)
+{
+	const knn_flat_graph *graph = ((knn_flat_reader *) state)->graph;
+	uint32_t	bytes = graph->code.stride < PREFETCH_BYTES ? graph->code.stride : PREFETCH_BYTES;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const char *code = knn_flat_item(&graph->code, ids[i]);
+
+		for (uint32_t at = 0; at < bytes; at += CACHE_LINE)
+			__builtin_prefetch(code + at);
+		__builtin_prefetch(knn_flat_item(&graph->head, ids[i]));
+	}
+}
+
+static void
 flat_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float *error)
 {
 	knn_flat_reader *reader = state;
@@ -161,18 +177,11 @@ flat_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 		const knn_code_factors *factors[SCORE_AT_ONCE];
 		const uint8_t *codes[SCORE_AT_ONCE];
 		uint32_t	some = n - start < SCORE_AT_ONCE ? n - start : SCORE_AT_ONCE;
-		uint32_t	lines = graph->code.stride < PREFETCH_BYTES ? graph->code.stride : PREFETCH_BYTES;
 
 		for (uint32_t i = 0; i < some; i++)
 		{
-			const char *code = knn_flat_item(&graph->code, ids[start + i]);
-			const char *head = knn_flat_item(&graph->head, ids[start + i]);
-
-			codes[i] = (const uint8_t *) code;
-			factors[i] = (const knn_code_factors *) head;
-			for (uint32_t at = 0; at < lines; at += CACHE_LINE)
-				__builtin_prefetch(code + at);
-			__builtin_prefetch(head);
+			codes[i] = (const uint8_t *) knn_flat_item(&graph->code, ids[start + i]);
+			factors[i] = (const knn_code_factors *) knn_flat_item(&graph->head, ids[start + i]);
 		}
 		knn_query_scores(reader->query, factors, codes, some, distance + start);
 	}
@@ -204,7 +213,8 @@ knn_flat_reader_init(knn_flat_reader *reader, knn_flat_graph *graph, knn_search 
 	*reader = (knn_flat_reader) {.graph = graph};
 	search->reader = (knn_reader) {
 		.state = reader, .neighbours = flat_neighbours,
-		.score = flat_score, .bound = flat_bound, .prefetch = flat_prefetch
+		.score = flat_score, .bound = flat_bound, .prefetch = flat_prefetch,
+		.fetch = flat_fetch
 	};
 	search->max_degree = 2 * graph->m;
 }

@@ -43,8 +43,9 @@ knn_search_init(knn_search *s)
 	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
 	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
+	s->next = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->near = search_alloc(s, sizeof(uint32_t) * (s->max_degree + 1));
-	if (!s->ids || !s->distances || !s->errors || !s->near)
+	if (!s->ids || !s->distances || !s->errors || !s->next || !s->near)
 		return KNN_ERROR_NO_MEMORY;
 	if (!s->tags)
 	{
@@ -67,9 +68,10 @@ knn_search_free(knn_search *s)
 	search_release(s, s->ids);
 	search_release(s, s->distances);
 	search_release(s, s->errors);
+	search_release(s, s->next);
 	search_release(s, s->near);
 	s->beam = s->spill = NULL;
-	s->visited = s->ids = s->near = NULL;
+	s->visited = s->ids = s->next = s->near = NULL;
 	s->distances = s->errors = s->guide = NULL;
 }
 
@@ -252,7 +254,7 @@ beam_rank(const knn_search *s, float distance)
 	{
 		uint32_t	half = n / 2;
 
-		low += low[half - 1].distance <= distance ? half : 0;
+		low += half & -(uint32_t) (low[half - 1].distance <= distance);
 		n -= half;
 	}
 	return (uint32_t) (low - s->beam) + (n == 1 && low->distance <= distance);
@@ -287,6 +289,8 @@ beam_add(knn_search *s, uint32_t n)
 
 	while (start < n && s->nbeam < s->beam_size)
 	{
+		if (s->reader.fetch)
+			s->reader.prefetch(s->reader.state, s->ids[start]);
 		beam_insert(s, s->ids[start], distances[start], s->errors[start]);
 		start++;
 	}
@@ -310,7 +314,7 @@ beam_add(knn_search *s, uint32_t n)
 		}
 		s->nspill = (uint32_t) (spill - s->spill);
 	}
-	if (s->reader.prefetch)
+	if (s->reader.fetch)
 	{
 		for (uint32_t i = 0; i < near; i++)
 			s->reader.prefetch(s->reader.state, s->ids[s->near[i]]);
@@ -391,22 +395,24 @@ guide_skips(knn_search *s, float distance)
 	return false;
 }
 
-/* Expand the nearest unexpanded node of the beam until there is none. */
-static int
-run(knn_search *s, uint32_t level)
+/*
+ * Take the nearest unexpanded node of the beam and put those of its neighbours
+ * that were not seen before into s->next.  False when there is none.
+ */
+static inline bool
+expand_nearest(knn_search *s, uint32_t level, int *status)
 {
 	for (;;)
 	{
 		knn_candidate *candidate;
 		uint32_t	n;
-		uint32_t	unseen;
 		bool		dead = false;
 
 		while (s->cursor < s->nbeam &&
 			   (s->beam[s->cursor].flags & KNN_CANDIDATE_EXPANDED))
 			s->cursor++;
 		if (s->cursor >= s->nbeam)
-			return KNN_OK;
+			return false;
 
 		candidate = &s->beam[s->cursor++];
 		candidate->flags |= KNN_CANDIDATE_EXPANDED;
@@ -424,21 +430,68 @@ run(knn_search *s, uint32_t level)
 				continue;
 			}
 		}
-		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->ids, &dead);
+		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->next, &dead);
 		if (dead)
 			candidate->flags |= KNN_CANDIDATE_DEAD;
 		s->nexpanded++;
+		if (visited_reserve(s, n) != KNN_OK)
+		{
+			*status = KNN_ERROR_NO_MEMORY;
+			return false;
+		}
+		s->nnext = visited_filter(s, s->next, n);
+		if (s->nnext > 0)
+			return true;
+	}
+}
 
-		if (visited_reserve(s, n) != KNN_OK || spill_reserve(s, n) != KNN_OK)
-			return KNN_ERROR_NO_MEMORY;
-		unseen = visited_filter(s, s->ids, n);
-		if (unseen == 0)
-			continue;
-		if (s->reader.prefetch && s->cursor < s->nbeam)
+/* Score the n nodes in s->ids and add them to the beam. */
+static inline int
+score_and_add(knn_search *s, uint32_t n)
+{
+	if (spill_reserve(s, n) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
+	s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
+	s->nscored += n;
+	beam_add(s, n);
+	return KNN_OK;
+}
+
+/*
+ * Expand the nearest unexpanded node of the beam until there is none.  With
+ * reader.fetch the next one is taken before the last one's neighbours are scored,
+ * so that requesting their codes and scoring them lie one expansion apart.
+ */
+static int
+run(knn_search *s, uint32_t level)
+{
+	uint32_t	pending = 0;	/* nodes in s->ids that are to be scored */
+	int			status = KNN_OK;
+
+	for (;;)
+	{
+		bool		any = expand_nearest(s, level, &status);
+		uint32_t   *ids = s->next;
+
+		if (status != KNN_OK)
+			return status;
+		if (any && s->reader.fetch)
+			s->reader.fetch(s->reader.state, s->next, s->nnext);
+		else if (any && s->reader.prefetch && s->cursor < s->nbeam)
 			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
-		s->reader.score(s->reader.state, s->ids, unseen, s->distances, s->errors);
-		s->nscored += unseen;
-		beam_add(s, unseen);
+		if (pending > 0 && score_and_add(s, pending) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+		if (!any && pending == 0)
+			return KNN_OK;
+		pending = any ? s->nnext : 0;
+		s->next = s->ids;
+		s->ids = ids;
+		if (!s->reader.fetch && pending > 0)
+		{
+			if (score_and_add(s, pending) != KNN_OK)
+				return KNN_ERROR_NO_MEMORY;
+			pending = 0;
+		}
 	}
 }
 
