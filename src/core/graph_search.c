@@ -44,7 +44,7 @@ knn_search_init(knn_search *s)
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
 	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
 	s->next = search_alloc(s, sizeof(uint32_t) * s->max_degree);
-	s->near = search_alloc(s, sizeof(uint32_t) * (s->max_degree + 1));
+	s->near = search_alloc(s, sizeof(knn_candidate) * s->max_degree);
 	if (!s->ids || !s->distances || !s->errors || !s->next || !s->near)
 		return KNN_ERROR_NO_MEMORY;
 	if (!s->tags)
@@ -71,7 +71,8 @@ knn_search_free(knn_search *s)
 	search_release(s, s->next);
 	search_release(s, s->near);
 	s->beam = s->spill = NULL;
-	s->visited = s->ids = s->next = s->near = NULL;
+	s->visited = s->ids = s->next = NULL;
+	s->near = NULL;
 	s->distances = s->errors = s->guide = NULL;
 }
 
@@ -233,6 +234,15 @@ reserve_candidates(knn_search *s, knn_candidate **array, uint32_t used,
 	return KNN_OK;
 }
 
+/* Room in the beam for its size and the neighbours that are merged into it */
+static int
+beam_reserve(knn_search *s, uint32_t size)
+{
+	if (size > UINT32_MAX - s->max_degree)
+		return KNN_ERROR_NO_MEMORY;
+	return reserve_candidates(s, &s->beam, s->nbeam, &s->beam_room, size + s->max_degree);
+}
+
 /* Room in the spill for n more; the caller then appends without checks. */
 static inline int
 spill_reserve(knn_search *s, uint32_t n)
@@ -242,12 +252,11 @@ spill_reserve(knn_search *s, uint32_t n)
 	return reserve_candidates(s, &s->spill, s->nspill, &s->spill_room, s->nspill + n);
 }
 
-/* Number of the beam's nodes that are no farther than a distance. */
+/* Number of the first n nodes of the beam that are no farther than a distance. */
 static inline uint32_t
-beam_rank(const knn_search *s, float distance)
+beam_rank(const knn_candidate *beam, uint32_t n, float distance)
 {
-	const knn_candidate *low = s->beam;
-	uint32_t	n = s->nbeam;
+	const knn_candidate *low = beam;
 
 	/* without branches: each would be mispredicted half the time */
 	while (n > 1)
@@ -257,83 +266,95 @@ beam_rank(const knn_search *s, float distance)
 		low += half & -(uint32_t) (low[half - 1].distance <= distance);
 		n -= half;
 	}
-	return (uint32_t) (low - s->beam) + (n == 1 && low->distance <= distance);
-}
-
-/* Put a candidate into a beam that has room. */
-static inline void
-beam_insert(knn_search *s, uint32_t id, float distance, float error)
-{
-	knn_candidate *place = s->beam + beam_rank(s, distance);
-	uint32_t	rank = (uint32_t) (place - s->beam);
-
-	memmove(place + 1, place, sizeof(knn_candidate) * (s->nbeam - rank));
-	*place = (knn_candidate) {distance, error, id, 0};
-	s->nbeam++;
-	if (rank < s->cursor)
-		s->cursor = rank;
+	return (uint32_t) (low - beam) + (n == 1 && low->distance <= distance);
 }
 
 /*
  * Put the n candidates in the scratch arrays into the beam; those that are farther
  * than a full beam's last go aside.  Most do, and which cannot be foreseen, so
- * they are told apart without branches first.  The spill has room for n.
+ * they are told apart without branches first.  The others find their places in
+ * the beam as it is, so that one need not wait for the other, and are merged into
+ * it from its end; what the beam has no room for goes aside.
  */
-static void
+static int
 beam_add(knn_search *s, uint32_t n)
 {
 	const float *distances = s->distances;
-	uint32_t	start = 0;
-	uint32_t	near = 0;
-	float		last;
+	knn_candidate *beam = s->beam;
+	knn_candidate *near = s->near;
+	uint32_t	nnear = 0;
+	bool		full = s->nbeam == s->beam_size;
+	float		last = full ? beam[s->nbeam - 1].distance : 0;
+	uint32_t	end;
 
-	while (start < n && s->nbeam < s->beam_size)
-	{
-		if (s->reader.fetch)
-			s->reader.prefetch(s->reader.state, s->ids[start]);
-		beam_insert(s, s->ids[start], distances[start], s->errors[start]);
-		start++;
-	}
-	if (start == n)
-		return;
-
-	/* a NaN distance compares false and is put aside */
-	last = s->beam[s->nbeam - 1].distance;
+	if (spill_reserve(s, n) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	{
 		knn_candidate *spill = s->spill + s->nspill;
 		uint32_t	step = s->resumable;
 
-		for (uint32_t i = start; i < n; i++)
+		for (uint32_t i = 0; i < n; i++)
 		{
-			bool		is_near = distances[i] < last;
+			knn_candidate c = {distances[i], s->errors[i], s->ids[i], 0};
+			/* a NaN distance compares false and is put aside */
+			bool		is_near = !full | (distances[i] < last);
 
-			*spill = (knn_candidate) {distances[i], s->errors[i], s->ids[i], 0};
+			*spill = c;
 			spill += step & !is_near;
-			s->near[near] = i;
-			near += is_near;
+			near[nnear] = c;
+			nnear += is_near;
 		}
 		s->nspill = (uint32_t) (spill - s->spill);
 	}
+	if (nnear == 0)
+		return KNN_OK;
+
 	if (s->reader.fetch)
 	{
-		for (uint32_t i = 0; i < near; i++)
-			s->reader.prefetch(s->reader.state, s->ids[s->near[i]]);
+		for (uint32_t i = 0; i < nnear; i++)
+			s->reader.prefetch(s->reader.state, near[i].id);
 	}
-	for (uint32_t i = 0; i < near; i++)
+	/* their flags hold their ranks as long as they are not in the beam */
+	for (uint32_t i = 0; i < nnear; i++)
+		near[i].flags = beam_rank(beam, s->nbeam, near[i].distance);
+	for (uint32_t i = 1; i < nnear; i++)
 	{
-		uint32_t	at = s->near[i];
-		knn_candidate evicted = s->beam[s->nbeam - 1];
+		knn_candidate c = near[i];
+		uint32_t	at = i;
 
-		if (distances[at] < evicted.distance)
-		{
-			s->nbeam--;
-			beam_insert(s, s->ids[at], distances[at], s->errors[at]);
-		}
-		else
-			evicted = (knn_candidate) {distances[at], s->errors[at], s->ids[at], 0};
-		if (s->resumable)
-			s->spill[s->nspill++] = evicted;
+		for (; at > 0 && near[at - 1].distance > c.distance; at--)
+			near[at] = near[at - 1];
+		near[at] = c;
 	}
+
+	end = s->nbeam;
+	for (uint32_t i = nnear; i-- > 0;)
+	{
+		knn_candidate c = near[i];
+		uint32_t	rank = c.flags < end ? c.flags : end;	/* NaNs have no order */
+
+		memmove(&beam[rank + i + 1], &beam[rank], sizeof(knn_candidate) * (end - rank));
+		c.flags = 0;
+		beam[rank + i] = c;
+		end = rank;
+	}
+	if (end < s->cursor)
+		s->cursor = end;
+	s->nbeam += nnear;
+	if (s->nbeam > s->beam_size)
+	{
+		uint32_t	over = s->nbeam - s->beam_size;
+
+		s->nbeam = s->beam_size;
+		if (s->cursor > s->nbeam)
+			s->cursor = s->nbeam;
+		if (s->resumable)
+		{
+			memcpy(s->spill + s->nspill, beam + s->nbeam, sizeof(knn_candidate) * over);
+			s->nspill += over;
+		}
+	}
+	return KNN_OK;
 }
 
 /* ---- guided search ---- */
@@ -449,12 +470,9 @@ expand_nearest(knn_search *s, uint32_t level, int *status)
 static inline int
 score_and_add(knn_search *s, uint32_t n)
 {
-	if (spill_reserve(s, n) != KNN_OK)
-		return KNN_ERROR_NO_MEMORY;
 	s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
 	s->nscored += n;
-	beam_add(s, n);
-	return KNN_OK;
+	return beam_add(s, n);
 }
 
 /*
@@ -584,7 +602,7 @@ refill(knn_search *s, uint32_t beam_size)
 {
 	uint32_t	take;
 
-	if (reserve_candidates(s, &s->beam, s->nbeam, &s->beam_room, beam_size) != KNN_OK)
+	if (beam_reserve(s, beam_size) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	s->beam_size = beam_size;
 	take = beam_size - s->nbeam;
@@ -647,7 +665,7 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 	if (guide_resize(s, level == 0 && s->guide_share > 0 ?
 					 width / s->guide_share + GUIDE_LEAST : 0) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
-	if (reserve_candidates(s, &s->beam, 0, &s->beam_room, width) != KNN_OK)
+	if (beam_reserve(s, width) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	visited_reset(s);
 	if (visited_reserve(s, width < VISITED_AHEAD / VISITED_PER_WIDTH ?
@@ -657,15 +675,13 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 	{
 		uint32_t	n = 0;
 
-		if (visited_reserve(s, s->max_degree) != KNN_OK ||
-			spill_reserve(s, s->max_degree) != KNN_OK)
+		if (visited_reserve(s, s->max_degree) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
 		while (start < nentries && n < s->max_degree)
 			s->ids[n++] = entries[start++];
 		n = visited_filter(s, s->ids, n);
-		s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
-		s->nscored += n;
-		beam_add(s, n);
+		if (n > 0 && score_and_add(s, n) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
 	}
 	return run_live(s, level);
 }
@@ -688,6 +704,8 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 			uint32_t	n = s->reader.neighbours(s->reader.state, best, level, s->ids, &dead);
 
 			moved = false;
+			if (n > 0 && s->reader.fetch)
+				s->reader.fetch(s->reader.state, s->ids, n);
 			if (n > 0)
 				s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
 			s->nscored += n;

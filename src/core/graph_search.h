@@ -132,7 +132,7 @@ typedef struct knn_search
 	uint32_t   *ids;
 	float	   *distances;
 	float	   *errors;
-	uint32_t   *near;			/* places of those that may enter the beam */
+	knn_candidate *near;		/* those that may enter the beam */
 	uint32_t   *next;			/* neighbours that are scored after those in ids */
 	uint32_t	nnext;
 
