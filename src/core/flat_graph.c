@@ -71,32 +71,32 @@ below(knn_flat_graph *graph, uint32_t id, const uint32_t *limit)
 	return id < *limit;
 }
 
-/*
- * Copy links to ids, dropping those beyond the limit.  Without a branch for each
- * link: where a list ends cannot be foreseen.
- */
+/* Copy links to ids; those beyond the limit are left out when there are any. */
 static inline uint32_t
-copy_links(knn_flat_reader *reader, const uint32_t *words, uint32_t room,
-		   uint32_t *out, bool *beyond)
+copy_links(const uint32_t *words, uint32_t room, uint32_t limit, uint32_t *out, bool *beyond)
 {
-	uint32_t	limit = reader->graph->nnodes;
+	uint32_t	most = 0;
 	uint32_t	n = 0;
-	bool		more = true;
-	bool		high = false;
+	uint32_t	valid = 0;
 
-	for (uint32_t i = 0; i < room; i++)
+	for (; n < room; n++)
 	{
-		uint32_t	word = load_word(&words[i]);
-		bool		valid;
+		uint32_t	word = load_word(&words[n]);
 
-		more &= word != 0;
-		valid = word <= limit;	/* the id is word - 1 */
-		high |= more & !valid;
+		if (word == 0)
+			break;
 		out[n] = word - 1;
-		n += more & valid;
+		most = word > most ? word : most;
 	}
-	*beyond = high;
-	return n;
+	*beyond = most > limit;
+	if (most <= limit)
+		return n;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		if (out[i] < limit)
+			out[valid++] = out[i];
+	}
+	return valid;
 }
 
 static uint32_t
@@ -134,14 +134,14 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 		}
 		words = (const uint32_t *) knn_flat_item(&graph->upper, item);
 	}
-	n = copy_links(reader, words, room, out, &beyond);
+	n = copy_links(words, room, graph->nnodes, out, &beyond);
 	if (beyond)
 	{
 		/* added since the limits were set, it may be; the columns may move then */
 		if (graph->grow)
 		{
 			graph->grow(graph->owner, graph);
-			n = copy_links(reader, words, room, out, &beyond);
+			n = copy_links(words, room, graph->nnodes, out, &beyond);
 		}
 		if (beyond)
 			report(reader, id, level);

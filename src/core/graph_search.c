@@ -9,6 +9,9 @@
 #define VISITED_START 1024		/* slots, a power of two */
 #define VISITED_SLOTS_PER_ID 4
 
+/* 2^32 over the golden ratio */
+#define VISITED_FACTOR UINT32_C(0x9E3779B1)
+
 /* Room made ahead for the ids that a search will visit, per node of its width. */
 #define VISITED_PER_WIDTH 16
 #define VISITED_AHEAD 65536
@@ -29,6 +32,12 @@ search_release(knn_search *s, void *pointer)
 		s->allocator.release(s->allocator.context, pointer);
 }
 
+static inline size_t
+visited_slots(const knn_search *s)
+{
+	return (size_t) 2 << (32 - s->visited_shift);
+}
+
 int
 knn_search_init(knn_search *s)
 {
@@ -38,7 +47,7 @@ knn_search_init(knn_search *s)
 	s->nguide = s->guide_size = s->guide_room = s->nskipped = 0;
 	s->visited = NULL;
 	s->nvisited = 0;
-	s->visited_mask = 0;
+	s->visited_shift = 32;
 	s->nscored = s->nexpanded = 0;
 	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
@@ -52,7 +61,8 @@ knn_search_init(knn_search *s)
 		s->visited = search_alloc(s, sizeof(uint32_t) * VISITED_START);
 		if (!s->visited)
 			return KNN_ERROR_NO_MEMORY;
-		s->visited_mask = VISITED_START / 2 - 1;
+		for (s->visited_shift = 32; visited_slots(s) < VISITED_START;)
+			s->visited_shift--;
 		s->nvisited = VISITED_START;	/* as if full: reset clears it */
 	}
 	return KNN_OK;
@@ -89,8 +99,7 @@ static inline uint32_t *
 visited_bucket(const knn_search *s, uint32_t id)
 {
 	/* Fibonacci hashing: neighbouring ids go far apart */
-	return s->visited +
-		2 * ((size_t) ((id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & s->visited_mask);
+	return s->visited + 2 * (size_t) ((id * VISITED_FACTOR) >> s->visited_shift);
 }
 
 /* Look for an id beyond a full bucket, and add it; false when it was there. */
@@ -110,7 +119,7 @@ visited_overflow(knn_search *s, uint32_t *bucket, uint32_t id)
 			}
 		}
 		bucket += 2;
-		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+		if (bucket == s->visited + visited_slots(s))
 			bucket = s->visited;
 	}
 }
@@ -119,6 +128,9 @@ visited_overflow(knn_search *s, uint32_t *bucket, uint32_t id)
 static inline uint32_t
 visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 {
+	uint32_t   *visited = s->visited;
+	uint32_t	shift = s->visited_shift;
+	uint32_t	absent = 0;
 	uint32_t	unseen = 0;
 
 	if (s->tags)
@@ -133,23 +145,28 @@ visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 		}
 		return unseen;
 	}
+	/* first those that are not in their bucket, without stores to wait for */
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint32_t	id = ids[i];
-		uint32_t   *bucket = visited_bucket(s, id);
-		uint32_t	first = bucket[0];
-		uint32_t	second = bucket[1];
-		uint32_t	slot = (first != id) & (first != KNN_INVALID_ID);
+		const uint32_t *bucket = visited + 2 * (size_t) ((id * VISITED_FACTOR) >> shift);
+
+		ids[absent] = id;
+		absent += (bucket[0] != id) & (bucket[1] != id);
+	}
+	for (uint32_t i = 0; i < absent; i++)
+	{
+		uint32_t	id = ids[i];
+		uint32_t   *bucket = visited + 2 * (size_t) ((id * VISITED_FACTOR) >> shift);
 
 		ids[unseen] = id;
-		if (__builtin_expect(slot & (second != id) & (second != KNN_INVALID_ID), 0))
-			unseen += visited_overflow(s, bucket, id);
-		else
+		if (__builtin_expect(bucket[0] == KNN_INVALID_ID, 1))
 		{
-			/* the slot that is empty, or has it already */
-			bucket[slot] = id;
-			unseen += (first != id) & (second != id);
+			bucket[0] = id;
+			unseen++;
 		}
+		else
+			unseen += visited_overflow(s, bucket, id);
 	}
 	s->nvisited += unseen;
 	return unseen;
@@ -158,7 +175,7 @@ visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 static int
 visited_grow(knn_search *s, uint32_t slots)
 {
-	uint32_t	old_slots = 2 * (s->visited_mask + 1);
+	size_t		old_slots = visited_slots(s);
 	uint32_t   *old = s->visited;
 	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) slots);
 
@@ -166,8 +183,9 @@ visited_grow(knn_search *s, uint32_t slots)
 		return KNN_ERROR_NO_MEMORY;
 	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) slots);
 	s->visited = grown;
-	s->visited_mask = slots / 2 - 1;
-	for (uint32_t i = 0; s->nvisited > 0 && i < old_slots; i++)
+	for (s->visited_shift = 32; visited_slots(s) < slots;)
+		s->visited_shift--;
+	for (size_t i = 0; s->nvisited > 0 && i < old_slots; i++)
 	{
 		if (old[i] != KNN_INVALID_ID)
 			visited_overflow(s, visited_bucket(s, old[i]), old[i]);
@@ -180,7 +198,7 @@ visited_grow(knn_search *s, uint32_t slots)
 static inline int
 visited_reserve(knn_search *s, uint32_t n)
 {
-	uint64_t	slots = ((uint64_t) s->visited_mask + 1) * 2;
+	uint64_t	slots = visited_slots(s);
 	uint64_t	wanted = ((uint64_t) s->nvisited + n) * VISITED_SLOTS_PER_ID;
 
 	if (s->tags || wanted <= slots)
@@ -201,7 +219,7 @@ visited_reset(knn_search *s)
 	if (s->tags)
 		return;					/* the caller gives each search a new tag */
 	if (s->nvisited > 0)
-		memset(s->visited, 0xFF, sizeof(uint32_t) * 2 * ((size_t) s->visited_mask + 1));
+		memset(s->visited, 0xFF, sizeof(uint32_t) * visited_slots(s));
 	s->nvisited = 0;
 }
 
@@ -295,13 +313,12 @@ beam_add(knn_search *s, uint32_t n)
 
 		for (uint32_t i = 0; i < n; i++)
 		{
-			knn_candidate c = {distances[i], s->errors[i], s->ids[i], 0};
 			/* a NaN distance compares false and is put aside */
 			bool		is_near = !full | (distances[i] < last);
 
-			*spill = c;
+			*spill = (knn_candidate) {distances[i], s->errors[i], s->ids[i], 0};
 			spill += step & !is_near;
-			near[nnear] = c;
+			near[nnear].flags = i;
 			nnear += is_near;
 		}
 		s->nspill = (uint32_t) (spill - s->spill);
@@ -309,14 +326,18 @@ beam_add(knn_search *s, uint32_t n)
 	if (nnear == 0)
 		return KNN_OK;
 
-	if (s->reader.fetch)
-	{
-		for (uint32_t i = 0; i < nnear; i++)
-			s->reader.prefetch(s->reader.state, near[i].id);
-	}
 	/* their flags hold their ranks as long as they are not in the beam */
 	for (uint32_t i = 0; i < nnear; i++)
-		near[i].flags = beam_rank(beam, s->nbeam, near[i].distance);
+	{
+		uint32_t	at = near[i].flags;
+		float		distance = distances[at];
+
+		near[i] = (knn_candidate) {
+			distance, s->errors[at], s->ids[at], beam_rank(beam, s->nbeam, distance)
+		};
+		if (s->reader.fetch)
+			s->reader.prefetch(s->reader.state, near[i].id);
+	}
 	for (uint32_t i = 1; i < nnear; i++)
 	{
 		knn_candidate c = near[i];
@@ -783,7 +804,7 @@ knn_search_seen(const knn_search *s, uint32_t id)
 				return false;
 		}
 		bucket += 2;
-		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+		if (bucket == s->visited + visited_slots(s))
 			bucket = s->visited;
 	}
 }

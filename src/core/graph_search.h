@@ -125,7 +125,7 @@ typedef struct knn_search
 	 * hold KNN_INVALID_ID.  At most a quarter of the slots are used.
 	 */
 	uint32_t   *visited;
-	uint32_t	visited_mask;	/* buckets - 1 */
+	uint32_t	visited_shift;	/* 32 - log2 of the buckets */
 	uint32_t	nvisited;
 
 	/* scratch of max_degree each */
