@@ -33,6 +33,7 @@
 #include "am/hnsw_mirror.h"
 
 #include "access/relscan.h"
+#include "am/heap_hint.h"
 #include "am/options.h"
 #include "am/rerank.h"
 #include "am/shape.h"
@@ -110,6 +111,7 @@ typedef struct HnswScan
 	uint32		late_room;
 	uint32		next_late;
 
+	bool		rows_requested;	/* prefetch_rows has been called */
 	bool		swept;			/* nodes out of the search's reach were queued */
 
 	/* nodes newer than a standby's mirror, queued at the start */
@@ -302,6 +304,22 @@ prefetch_first(HnswScan *so)
 		if (!so->exact)
 			KnnRerankPrefetch(&so->rerank, so->queue[i].node);
 		KnnMirrorReaderPrefetch(&so->mirror, so->queue[i].node);
+	}
+}
+
+/*
+ * Request the pages of the rows that will probably be returned after the first.
+ */
+static void
+prefetch_rows(IndexScanDesc scan, HnswScan *so)
+{
+	uint32		n = Min(so->nqueue, PREFETCHED_NODES);
+	ItemPointerData tid;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (KnnMirrorReaderTid(&so->mirror, so->queue[i].node, &tid))
+			KnnHeapHintPrefetch(scan, &tid);
 	}
 }
 
@@ -652,7 +670,10 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 	Assert(ScanDirectionIsForward(direction));
 
 	if (so->started)
+	{
+		KnnHeapHintLearn(scan);
 		KnnMirrorReaderResume(&so->mirror);
+	}
 	else
 		start_scan(scan, so);
 
@@ -668,10 +689,16 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 			return false;
 		}
 	}
+	if (!so->rows_requested)
+	{
+		so->rows_requested = true;
+		prefetch_rows(scan, so);
+	}
 	KnnMirrorReaderPause(&so->mirror);
 	MemoryContextSwitchTo(old);
 
 	scan->xs_heaptid = so->tids[so->next_tid++];
+	KnnHeapHintPin(scan, &scan->xs_heaptid);
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
 	return true;

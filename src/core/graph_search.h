@@ -61,6 +61,15 @@ typedef struct knn_reader
 	/* Called with a node that may be expanded next; may be NULL. */
 	void		(*prefetch) (void *state, uint32_t id);
 
+	/*
+	 * Request the codes of n nodes that will be scored; may be NULL, and is for
+	 * memory that is ready but not near.  With it a search keeps two expansions
+	 * in flight: it takes the next node before the neighbours of the last are
+	 * scored (and so expands a few more), and calls prefetch, which must be
+	 * there, for each node that enters the beam.
+	 */
+	void		(*fetch) (void *state, const uint32_t *ids, uint32_t n);
+
 	/* Exact distance of a node to the query; NULL unless a search is guided. */
 	float		(*exact) (void *state, uint32_t id);
 } knn_reader;
@@ -116,14 +125,16 @@ typedef struct knn_search
 	 * hold KNN_INVALID_ID.  At most a quarter of the slots are used.
 	 */
 	uint32_t   *visited;
-	uint32_t	visited_mask;	/* buckets - 1 */
+	uint32_t	visited_shift;	/* 32 - log2 of the buckets */
 	uint32_t	nvisited;
 
 	/* scratch of max_degree each */
 	uint32_t   *ids;
 	float	   *distances;
 	float	   *errors;
-	uint32_t   *near;
+	knn_candidate *near;		/* those that may enter the beam */
+	uint32_t   *next;			/* neighbours that are scored after those in ids */
+	uint32_t	nnext;
 
 	/* work done since init */
 	uint64_t	nscored;
