@@ -660,14 +660,11 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	MemoryContextSwitchTo(old);
 }
 
-bool
-knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+/* Set the TID of the next row; false at the end. */
+static bool
+next_row(IndexScanDesc scan, HnswScan *so)
 {
-	HnswScan   *so = scan->opaque;
 	MemoryContext old;
-
-	/* no order by distance runs backwards */
-	Assert(ScanDirectionIsForward(direction));
 
 	if (so->started)
 	{
@@ -698,6 +695,30 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 	MemoryContextSwitchTo(old);
 
 	scan->xs_heaptid = so->tids[so->next_tid++];
+	return true;
+}
+
+bool
+knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	volatile bool found = false;
+
+	/* no order by distance runs backwards */
+	Assert(ScanDirectionIsForward(direction));
+
+	PG_TRY();
+	{
+		found = next_row(scan, scan->opaque);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_GRAPH_QUERY_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!found)
+		return false;
+
 	KnnHeapHintPin(scan, &scan->xs_heaptid);
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
