@@ -97,7 +97,7 @@ touch_mirror(Oid indexoid)
 	return bytes;
 }
 
-/* The wanted sizes are what the hint is about. */
+/* That there was no room for an index, and what would make some. */
 static void
 warn_no_room(const Request *request, uint64 bytes, const char *name)
 {
