@@ -62,8 +62,9 @@ typedef struct knn_flat_graph
 
 	/*
 	 * Called with an id (or item of upper) that is not less than nnodes (nupper):
-	 * it may have been added since these were set.  Sets them anew, together with
-	 * the columns; the id is damage if it is not less then.  May be NULL.
+	 * it may have been added since these were set.  Sets them anew, and the tables
+	 * of units where they moved; the units themselves stay where they are as long
+	 * as the search lasts.  The id is damage if it is not less then.  May be NULL.
 	 */
 	void		(*grow) (void *owner, struct knn_flat_graph *graph);
 	void		(*check) (void);	/* called now and then in long searches, may
