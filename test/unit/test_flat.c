@@ -418,6 +418,17 @@ test_damage(Set *set, Flat *flat)
 	}
 	links[1] = saved;
 
+	unit_case("flat: the same link twice");
+	links[1] = links[0];
+	reader.damaged = false;
+	if (knn_search_level(&s, &entry, 1, 0, n) != KNN_OK)
+		abort();
+	for (uint32_t j = 0; j < s.nbeam; j++)
+		for (uint32_t k = 0; k < j; k++)
+			beyond |= s.beam[j].id == s.beam[k].id;
+	UNIT_CHECK(!beyond && !reader.damaged, "found twice");
+	links[1] = saved;
+
 	unit_case("flat: a link above level 0 to a node that is not there");
 	reader.damaged = false;
 	links = item_of(&flat->graph.upper, set->graph.upper_first[entry] + set->graph.entry_level - 1);
