@@ -45,17 +45,27 @@ knn_search_init(knn_search *s)
 	s->guide = NULL;
 	s->nbeam = s->beam_room = s->nspill = s->spill_room = 0;
 	s->nguide = s->guide_size = s->guide_room = s->nskipped = 0;
+	memset(s->batches, 0, sizeof(s->batches));
 	s->visited = NULL;
 	s->nvisited = 0;
 	s->visited_shift = 32;
 	s->nscored = s->nexpanded = 0;
-	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
 	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
-	s->next = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->near = search_alloc(s, sizeof(knn_candidate) * s->max_degree);
-	if (!s->ids || !s->distances || !s->errors || !s->next || !s->near)
+	if (!s->distances || !s->errors || !s->near)
 		return KNN_ERROR_NO_MEMORY;
+	for (int i = 0; i < 2; i++)
+	{
+		s->batches[i].ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
+		if (!s->batches[i].ids)
+			return KNN_ERROR_NO_MEMORY;
+		if (!s->reader.fetch)
+			continue;
+		s->batches[i].places = search_alloc(s, sizeof(void *) * 2 * s->max_degree);
+		if (!s->batches[i].places)
+			return KNN_ERROR_NO_MEMORY;
+	}
 	if (!s->tags)
 	{
 		s->visited = search_alloc(s, sizeof(uint32_t) * VISITED_START);
@@ -75,13 +85,17 @@ knn_search_free(knn_search *s)
 	search_release(s, s->spill);
 	search_release(s, s->guide);
 	search_release(s, s->visited);
-	search_release(s, s->ids);
 	search_release(s, s->distances);
 	search_release(s, s->errors);
-	search_release(s, s->next);
 	search_release(s, s->near);
+	for (int i = 0; i < 2; i++)
+	{
+		search_release(s, s->batches[i].ids);
+		search_release(s, s->batches[i].places);
+	}
 	s->beam = s->spill = NULL;
-	s->visited = s->ids = s->next = NULL;
+	memset(s->batches, 0, sizeof(s->batches));
+	s->visited = NULL;
 	s->near = NULL;
 	s->distances = s->errors = s->guide = NULL;
 }
@@ -288,16 +302,18 @@ beam_rank(const knn_candidate *beam, uint32_t n, float distance)
 }
 
 /*
- * Put the n candidates in the scratch arrays into the beam; those that are farther
+ * Put the nodes of a batch, which are scored, into the beam; those that are farther
  * than a full beam's last go aside.  Most do, and which cannot be foreseen, so
  * they are told apart without branches first.  The others find their places in
  * the beam as it is, so that one need not wait for the other, and are merged into
  * it from its end; what the beam has no room for goes aside.
  */
 static int
-beam_add(knn_search *s, uint32_t n)
+beam_add(knn_search *s, const knn_batch *batch)
 {
 	const float *distances = s->distances;
+	const uint32_t *ids = batch->ids;
+	uint32_t	n = batch->n;
 	knn_candidate *beam = s->beam;
 	knn_candidate *near = s->near;
 	uint32_t	nnear = 0;
@@ -316,7 +332,7 @@ beam_add(knn_search *s, uint32_t n)
 			/* a NaN distance compares false and is put aside */
 			bool		is_near = !full | (distances[i] < last);
 
-			*spill = (knn_candidate) {distances[i], s->errors[i], s->ids[i], 0};
+			*spill = (knn_candidate) {distances[i], s->errors[i], ids[i], 0};
 			spill += step & !is_near;
 			near[nnear].flags = i;
 			nnear += is_near;
@@ -333,7 +349,7 @@ beam_add(knn_search *s, uint32_t n)
 		float		distance = distances[at];
 
 		near[i] = (knn_candidate) {
-			distance, s->errors[at], s->ids[at], beam_rank(beam, s->nbeam, distance)
+			distance, s->errors[at], ids[at], beam_rank(beam, s->nbeam, distance)
 		};
 		if (s->reader.fetch)
 			s->reader.prefetch(s->reader.state, near[i].id);
@@ -439,12 +455,13 @@ guide_skips(knn_search *s, float distance)
 
 /*
  * Take the nearest unexpanded node of the beam and put those of its neighbours
- * that were not seen before into s->next.  False when there is none.
+ * that were not seen before into a batch, which stays empty when there is none.
  */
-static inline bool
-expand_nearest(knn_search *s, uint32_t level, int *status)
+static inline int
+expand_nearest(knn_search *s, uint32_t level, knn_batch *batch)
 {
-	for (;;)
+	batch->n = 0;
+	while (batch->n == 0)
 	{
 		knn_candidate *candidate;
 		uint32_t	n;
@@ -454,7 +471,7 @@ expand_nearest(knn_search *s, uint32_t level, int *status)
 			   (s->beam[s->cursor].flags & KNN_CANDIDATE_EXPANDED))
 			s->cursor++;
 		if (s->cursor >= s->nbeam)
-			return false;
+			return KNN_OK;
 
 		candidate = &s->beam[s->cursor++];
 		candidate->flags |= KNN_CANDIDATE_EXPANDED;
@@ -472,65 +489,70 @@ expand_nearest(knn_search *s, uint32_t level, int *status)
 				continue;
 			}
 		}
-		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->next, &dead);
+		n = s->reader.neighbours(s->reader.state, candidate->id, level, batch->ids, &dead);
 		if (dead)
 			candidate->flags |= KNN_CANDIDATE_DEAD;
 		s->nexpanded++;
 		if (visited_reserve(s, n) != KNN_OK)
-		{
-			*status = KNN_ERROR_NO_MEMORY;
-			return false;
-		}
-		s->nnext = visited_filter(s, s->next, n);
-		if (s->nnext > 0)
-			return true;
+			return KNN_ERROR_NO_MEMORY;
+		batch->n = visited_filter(s, batch->ids, n);
 	}
+	return KNN_OK;
 }
 
-/* Score the n nodes in s->ids and add them to the beam. */
-static inline int
-score_and_add(knn_search *s, uint32_t n)
+static inline void
+fetch(knn_search *s, knn_batch *batch)
 {
-	s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
-	s->nscored += n;
-	return beam_add(s, n);
+	s->reader.fetch(s->reader.state, batch->ids, batch->n, batch->places);
+}
+
+/* Score a batch, which was fetched if the reader has that. */
+static inline void
+score(knn_search *s, knn_batch *batch)
+{
+	if (s->reader.fetch)
+		s->reader.score_fetched(s->reader.state, batch->places, batch->n, s->distances);
+	else
+		s->reader.score(s->reader.state, batch->ids, batch->n, s->distances, s->errors);
+	s->nscored += batch->n;
 }
 
 /*
- * Expand the nearest unexpanded node of the beam until there is none.  With
- * reader.fetch the next one is taken before the last one's neighbours are scored,
- * so that requesting their codes and scoring them lie one expansion apart.
+ * Expand the nearest unexpanded node of the beam until there is none.  A reader
+ * with fetch has one batch underway while the one before is scored.
  */
 static int
 run(knn_search *s, uint32_t level)
 {
-	uint32_t	pending = 0;	/* nodes in s->ids that are to be scored */
-	int			status = KNN_OK;
+	knn_batch  *next = &s->batches[0];
+	knn_batch  *last = &s->batches[1];
 
+	last->n = 0;
 	for (;;)
 	{
-		bool		any = expand_nearest(s, level, &status);
-		uint32_t   *ids = s->next;
+		knn_batch  *ready = next;
 
-		if (status != KNN_OK)
-			return status;
-		if (any && s->reader.fetch)
-			s->reader.fetch(s->reader.state, s->next, s->nnext);
-		else if (any && s->reader.prefetch && s->cursor < s->nbeam)
-			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
-		if (pending > 0 && score_and_add(s, pending) != KNN_OK)
+		if (expand_nearest(s, level, next) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
-		if (!any && pending == 0)
-			return KNN_OK;
-		pending = any ? s->nnext : 0;
-		s->next = s->ids;
-		s->ids = ids;
-		if (!s->reader.fetch && pending > 0)
+		if (s->reader.fetch)
 		{
-			if (score_and_add(s, pending) != KNN_OK)
-				return KNN_ERROR_NO_MEMORY;
-			pending = 0;
+			if (next->n > 0)
+				fetch(s, next);
+			else if (last->n == 0)
+				return KNN_OK;
+			ready = last;
+			last = next;
+			next = ready;
+			if (ready->n == 0)
+				continue;
 		}
+		else if (next->n == 0)
+			return KNN_OK;
+		else if (s->reader.prefetch && s->cursor < s->nbeam)
+			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
+		score(s, ready);
+		if (beam_add(s, ready) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
 	}
 }
 
@@ -694,14 +716,19 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 		return KNN_ERROR_NO_MEMORY;
 	for (uint32_t start = 0; start < nentries;)
 	{
-		uint32_t	n = 0;
+		knn_batch  *batch = &s->batches[0];
 
 		if (visited_reserve(s, s->max_degree) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
-		while (start < nentries && n < s->max_degree)
-			s->ids[n++] = entries[start++];
-		n = visited_filter(s, s->ids, n);
-		if (n > 0 && score_and_add(s, n) != KNN_OK)
+		for (batch->n = 0; start < nentries && batch->n < s->max_degree; batch->n++)
+			batch->ids[batch->n] = entries[start++];
+		batch->n = visited_filter(s, batch->ids, batch->n);
+		if (batch->n == 0)
+			continue;
+		if (s->reader.fetch)
+			fetch(s, batch);
+		score(s, batch);
+		if (beam_add(s, batch) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
 	}
 	return run_live(s, level);
@@ -712,6 +739,7 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 {
 	uint32_t	best = entry;
 	float		best_distance;
+	knn_batch  *batch = &s->batches[0];
 
 	s->reader.score(s->reader.state, &entry, 1, &best_distance, s->errors);
 	s->nscored++;
@@ -722,21 +750,21 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 		while (moved)
 		{
 			bool		dead = false;
-			uint32_t	n = s->reader.neighbours(s->reader.state, best, level, s->ids, &dead);
 
 			moved = false;
-			if (n > 0 && s->reader.fetch)
-				s->reader.fetch(s->reader.state, s->ids, n);
-			if (n > 0)
-				s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
-			s->nscored += n;
+			batch->n = s->reader.neighbours(s->reader.state, best, level, batch->ids, &dead);
 			s->nexpanded++;
-			for (uint32_t i = 0; i < n; i++)
+			if (batch->n == 0)
+				break;
+			if (s->reader.fetch)
+				fetch(s, batch);
+			score(s, batch);
+			for (uint32_t i = 0; i < batch->n; i++)
 			{
 				if (s->distances[i] < best_distance)
 				{
 					best_distance = s->distances[i];
-					best = s->ids[i];
+					best = batch->ids[i];
 					moved = true;
 				}
 			}
