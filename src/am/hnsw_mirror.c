@@ -14,10 +14,8 @@ static bool
 upper_item(void *owner, uint32_t id, uint32_t level, uint32_t *item)
 {
 	KnnMirrorReader *reader = owner;
-	const KnnMirrorRow *row = (const KnnMirrorRow *) knn_flat_item(&reader->pin.view->row, id);
 
-	*item = __atomic_load_n(&row->upper, __ATOMIC_RELAXED) + level - 1;
-	return __atomic_load_n(&row->level, __ATOMIC_RELAXED) >= level;
+	return KnnMirrorUpper(reader->pin.view, id, level, item);
 }
 
 /* Take over where the view's columns are and how far they go. */

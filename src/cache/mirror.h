@@ -56,7 +56,7 @@ typedef struct KnnMirrorRow
 {
 	uint64		tid;			/* block << 32 | offset << 16 | 1, or 0: look in the page */
 	uint32		upper;			/* as in KnnLinksItem */
-	uint32		level;
+	uint32		level;			/* for who looks at a mirror */
 } KnnMirrorRow;
 
 /* A column: a chain of units by KnnUnitNext, in the order of ids. */
@@ -184,6 +184,31 @@ KnnMirrorTid(const KnnMirrorView *view, uint32 node, ItemPointer tid)
 		return false;
 	ItemPointerSet(tid, (BlockNumber) (word >> 32), (OffsetNumber) (word >> 16));
 	return true;
+}
+
+/*
+ * Where the upper links of a node begin is kept in its head, beside the tombstone
+ * flag, since the head is at hand when a search steps to the node.  Numbers that
+ * do not fit there are looked up in its row.
+ */
+#define KNN_HEAD_UPPER_SHIFT	1
+#define KNN_HEAD_UPPER_ELSEWHERE	(UINT32_MAX >> KNN_HEAD_UPPER_SHIFT)
+
+/* The item of a node's links at a level above 0; false when it does not reach it. */
+static inline bool
+KnnMirrorUpper(const KnnMirrorView *view, uint32 node, uint32 level, uint32 *item)
+{
+	const knn_flat_head *head = (const knn_flat_head *) knn_flat_item(&view->graph.head, node);
+	uint32		upper = __atomic_load_n(&head->flags, __ATOMIC_RELAXED) >> KNN_HEAD_UPPER_SHIFT;
+
+	if (unlikely(upper == KNN_HEAD_UPPER_ELSEWHERE))
+	{
+		const KnnMirrorRow *row = (const KnnMirrorRow *) knn_flat_item(&view->row, node);
+
+		upper = __atomic_load_n(&row->upper, __ATOMIC_RELAXED);
+	}
+	*item = upper + level - 1;
+	return *item < view->graph.nupper;
 }
 
 /* ---- changing (publish.c) ---- */

@@ -64,7 +64,9 @@ store_links_item(KnnMirrorView *view, uint32 id, const KnnLinksItem *item)
 
 	store_word(&row->upper, item->upper);
 	store_word(&row->level, item->level);
-	store_word(&head->flags, item->flags & KNN_LINKS_DEAD ? KNN_FLAT_DEAD : 0);
+	store_word(&head->flags,
+			   Min(item->upper, KNN_HEAD_UPPER_ELSEWHERE) << KNN_HEAD_UPPER_SHIFT |
+			   (item->flags & KNN_LINKS_DEAD ? KNN_FLAT_DEAD : 0));
 	store_links((uint32 *) item_address(&graph->links, id),
 				item->links, item->nlinks, 2 * graph->m);
 }

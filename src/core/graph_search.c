@@ -58,12 +58,9 @@ knn_search_init(knn_search *s)
 	for (int i = 0; i < 2; i++)
 	{
 		s->batches[i].ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
-		if (!s->batches[i].ids)
-			return KNN_ERROR_NO_MEMORY;
-		if (!s->reader.fetch)
-			continue;
+		/* whatever the reader is now: another may take over later */
 		s->batches[i].places = search_alloc(s, sizeof(void *) * 2 * s->max_degree);
-		if (!s->batches[i].places)
+		if (!s->batches[i].ids || !s->batches[i].places)
 			return KNN_ERROR_NO_MEMORY;
 	}
 	if (!s->tags)
