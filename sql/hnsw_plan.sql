@@ -19,7 +19,7 @@ SELECT ARRAY(SELECT id FROM planned ORDER BY v <-> '[7.2,0]' LIMIT 3);
 (SELECT id FROM planned ORDER BY v <-> '[7.2,0]' LIMIT 2) UNION ALL (SELECT id FROM planned ORDER BY v <-> '[50.2,0]' LIMIT 2);
 -- where the column is looked at it stays: ties, row locks, a further key, another order above
 EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM planned ORDER BY v <-> '[7.2,0]' FETCH FIRST 1 ROW WITH TIES;
-SELECT id FROM planned ORDER BY v <-> '[7.5,0]' FETCH FIRST 1 ROW WITH TIES;
+SELECT count(*) FROM (SELECT id FROM planned ORDER BY v <-> '[7.5,0]' FETCH FIRST 1 ROW WITH TIES) t;
 EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM planned ORDER BY v <-> '[7.2,0]' LIMIT 1 FOR UPDATE;
 RESET enable_sort;
 SELECT id FROM planned ORDER BY v <-> '[7.5,0]', id DESC LIMIT 4;
