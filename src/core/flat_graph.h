@@ -30,10 +30,12 @@
  *		shorter loops over links and visited nodes				13.7	26
  *		addresses are computed once								12.5	24
  *
- * At 768 dimensions (25,000 vectors) it is 41 and 60 before, 29 and 44 after, at
- * widths of 60 and 100.  Scoring a prefix of the code first, to leave out the rest
- * where the estimate is too far, needed the rest for 30 to 50 % of the codes but
- * was 5 to 15 % slower: the rest then arrives too late.
+ * (Each against the one before in one run, on a machine that others used too;
+ * the first and the last in one quiet run took 16 and 37, 12 and 24.)  At 768
+ * dimensions (25,000 vectors) it is 41 and 60 before, 29 and 44 after, at widths of
+ * 60 and 100.  Scoring a prefix of the code first, to leave out the rest where the
+ * estimate is too far, needed the rest for 30 to 50 % of the codes but was 3 to 15 %
+ * slower: the rest then arrives too late.
  */
 #ifndef KNN_CORE_FLAT_GRAPH_H
 #define KNN_CORE_FLAT_GRAPH_H
