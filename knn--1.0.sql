@@ -527,3 +527,109 @@ CREATE FUNCTION knn_estimate_memory(method text, dimension integer, count bigint
 COMMENT ON FUNCTION knn_estimate_memory(text, integer, bigint, text, text, text, integer, integer,
 	integer, integer, integer, integer) IS
 	'estimated bytes of memory of a vector index';
+
+----------------------------------------------------------------------
+-- the native memory cache
+----------------------------------------------------------------------
+
+-- for whoever owns the tables or may maintain them
+CREATE FUNCTION knn_warmup(VARIADIC names text[] DEFAULT '{}') RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION knn_warmup(text[]) IS
+	'load indexes, by names and patterns of indexes and tables, into the native memory cache';
+
+CREATE FUNCTION knn_clear_cache(VARIADIC names text[] DEFAULT '{}') RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION knn_clear_cache(text[]) IS
+	'remove indexes, by names and patterns of indexes and tables, from the native memory cache';
+
+-- statistics of the whole server are for those who may read all of them
+
+CREATE FUNCTION knn_stats(VARIADIC names text[] DEFAULT '{}') RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION knn_stats(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION knn_stats(text[]) TO pg_read_all_stats;
+
+COMMENT ON FUNCTION knn_stats(text[]) IS
+	'statistics, all or those named, in the shape of OpenSearch';
+
+CREATE FUNCTION knn_stats_reset() RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION knn_stats_reset() FROM PUBLIC;
+
+COMMENT ON FUNCTION knn_stats_reset() IS
+	'let the counters of knn_stats and knn_stat begin at zero';
+
+CREATE FUNCTION knn_stat_counters(
+	OUT cache_enabled boolean, OUT cache_size bigint, OUT cache_limit bigint, OUT cache_used bigint,
+	OUT circuit_breaker_triggered boolean, OUT cache_capacity_reached boolean,
+	OUT indices_in_cache bigint,
+	OUT hit_count bigint, OUT miss_count bigint,
+	OUT load_success_count bigint, OUT load_exception_count bigint, OUT load_bytes bigint,
+	OUT eviction_count bigint, OUT refresh_count bigint,
+	OUT knn_query_requests bigint, OUT graph_query_requests bigint, OUT graph_query_errors bigint,
+	OUT graph_index_requests bigint, OUT graph_index_errors bigint, OUT rejected_index_requests bigint,
+	OUT index_builds bigint, OUT index_rebuilds bigint, OUT index_build_errors bigint,
+	OUT index_build_rows bigint,
+	OUT load_time double precision, OUT index_build_time double precision,
+	OUT stats_reset timestamptz)
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION knn_stat_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION knn_stat_counters() TO pg_read_all_stats;
+
+CREATE VIEW knn_stat AS SELECT * FROM knn_stat_counters();
+GRANT SELECT ON knn_stat TO pg_read_all_stats;
+
+COMMENT ON VIEW knn_stat IS
+	'one row of statistics of the server; sizes in bytes, times in milliseconds';
+
+CREATE FUNCTION knn_cache_entries(
+	OUT datid oid, OUT indexrelid oid, OUT state text, OUT bytes bigint, OUT nodes bigint,
+	OUT searches bigint, OUT last_used timestamptz, OUT loaded_at timestamptz,
+	OUT load_time double precision, OUT loader_pid integer, OUT standby boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION knn_cache_entries() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION knn_cache_entries() TO pg_read_all_stats;
+
+-- names are known of the current database alone
+CREATE VIEW knn_cache AS
+	SELECT e.datid, d.datname, i.relid, e.indexrelid, i.schemaname, i.relname, i.indexrelname,
+		e.state, e.bytes, e.nodes, e.searches, e.last_used, e.loaded_at, e.load_time,
+		e.loader_pid, e.standby
+	FROM knn_cache_entries() e
+		LEFT JOIN pg_catalog.pg_database d ON d.oid = e.datid
+		LEFT JOIN (
+			SELECT x.indexrelid, x.indrelid AS relid, n.nspname AS schemaname,
+				t.relname, c.relname AS indexrelname
+			FROM pg_catalog.pg_index x
+				JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
+				JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
+				JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) i
+			ON i.indexrelid = e.indexrelid AND d.datname = current_database();
+GRANT SELECT ON knn_cache TO pg_read_all_stats;
+
+COMMENT ON VIEW knn_cache IS
+	'indexes in the native memory cache, of all databases';
+
+CREATE FUNCTION knn_progress_reports(
+	OUT pid integer, OUT datid oid, OUT usesysid oid, OUT relid oid, OUT command text,
+	OUT phase text, OUT done bigint, OUT total bigint, OUT started timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION knn_progress_reports() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION knn_progress_reports() TO pg_read_all_stats;
+
+CREATE VIEW knn_progress AS
+	SELECT p.pid, p.datid, d.datname, r.rolname AS usename, p.relid, c.relname,
+		p.command, p.phase, p.done, p.total, p.started
+	FROM knn_progress_reports() p
+		LEFT JOIN pg_catalog.pg_database d ON d.oid = p.datid
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.usesysid
+		LEFT JOIN pg_catalog.pg_class c ON c.oid = p.relid AND d.datname = current_database();
+GRANT SELECT ON knn_progress TO pg_read_all_stats;
+
+COMMENT ON VIEW knn_progress IS
+	'commands of the extension that run, and how far they are';

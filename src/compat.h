@@ -111,6 +111,13 @@
 #define KnnMayMaintain(relid, role) KnnOwnsRelation(relid, role)
 #endif
 
+/* What the i-th backend says of itself, from 1.  (pgstat.h) */
+#if PG_VERSION_NUM >= 160000
+#define KnnBackendEntry(i) pgstat_get_local_beentry_by_index(i)
+#else
+#define KnnBackendEntry(i) pgstat_fetch_stat_local_beentry(i)
+#endif
+
 /* Since 17 an index's expressions are maintained under a safe search_path. */
 #if PG_VERSION_NUM >= 170000
 #define KnnRestrictSearchPath() RestrictSearchPath()

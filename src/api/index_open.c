@@ -19,8 +19,8 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 
-static void
-not_a_knn_index(const char *name)
+void
+KnnNotAKnnIndex(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -28,21 +28,25 @@ not_a_knn_index(const char *name)
 			 errhint("Name an index of the access method knn_hnsw.")));
 }
 
-static void
-check_access(Oid heapoid, KnnIndexAccess access)
+bool
+KnnMayAccess(Oid heapoid, KnnIndexAccess access)
 {
 	Oid			user = GetUserId();
 
 	if (KnnOwnsRelation(heapoid, user))
-		return;
-	if (access == KNN_ACCESS_READ &&
-		(pg_class_aclcheck(heapoid, user, ACL_SELECT) == ACLCHECK_OK ||
-		 has_privs_of_role(user, ROLE_PG_STAT_SCAN_TABLES)))
-		return;
-	if (access == KNN_ACCESS_MAINTAIN && KnnMayMaintain(heapoid, user))
-		return;
-	aclcheck_error(access == KNN_ACCESS_READ ? ACLCHECK_NO_PRIV : ACLCHECK_NOT_OWNER,
-				   OBJECT_TABLE, get_rel_name(heapoid));
+		return true;
+	if (access == KNN_ACCESS_READ)
+		return pg_class_aclcheck(heapoid, user, ACL_SELECT) == ACLCHECK_OK ||
+			has_privs_of_role(user, ROLE_PG_STAT_SCAN_TABLES);
+	return KnnMayMaintain(heapoid, user);
+}
+
+void
+KnnCheckAccess(Oid heapoid, KnnIndexAccess access)
+{
+	if (!KnnMayAccess(heapoid, access))
+		aclcheck_error(access == KNN_ACCESS_READ ? ACLCHECK_NO_PRIV : ACLCHECK_NOT_OWNER,
+					   OBJECT_TABLE, get_rel_name(heapoid));
 }
 
 Relation
@@ -67,13 +71,13 @@ KnnOpenIndex(Oid indexoid, LOCKMODE lockmode, KnnIndexAccess access, Relation *h
 					 errhint("Name the index of a partition; pg_partition_tree('%s') lists them.", name)));
 			break;
 		default:
-			not_a_knn_index(name);
+			KnnNotAKnnIndex(name);
 	}
 
 	/* the table before its index, as everybody does */
 	heapoid = IndexGetRelation(indexoid, true);
 	if (OidIsValid(heapoid))
-		check_access(heapoid, access);	/* no lock for who may not */
+		KnnCheckAccess(heapoid, access);	/* no lock for who may not */
 	*heap = OidIsValid(heapoid) ? try_table_open(heapoid, lockmode) : NULL;
 	index = *heap ? try_relation_open(indexoid, lockmode) : NULL;
 
@@ -84,7 +88,7 @@ KnnOpenIndex(Oid indexoid, LOCKMODE lockmode, KnnIndexAccess access, Relation *h
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("index \"%s\" does not exist any more", name)));
 	if (index->rd_indam->ambuild != knn_hnsw_build)
-		not_a_knn_index(name);
+		KnnNotAKnnIndex(name);
 	if (RELATION_IS_OTHER_TEMP(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -17,6 +17,15 @@ typedef enum KnnIndexAccess
 	KNN_ACCESS_MAINTAIN			/* who may maintain the table */
 } KnnIndexAccess;
 
+/* May the user do that to the indexes of a table? */
+extern bool KnnMayAccess(Oid heapoid, KnnIndexAccess access);
+
+/* ERROR unless the user may. */
+extern void KnnCheckAccess(Oid heapoid, KnnIndexAccess access);
+
+/* ERROR that a relation is not a knn index. */
+extern void KnnNotAKnnIndex(const char *name) pg_attribute_noreturn();
+
 /*
  * Lock and open a knn index and its table, the table first; ERROR when it is
  * anything else, cannot be read here and now, or the user may not.

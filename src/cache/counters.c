@@ -8,6 +8,10 @@
 
 #include "access/xact.h"
 #include "cache/area.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "utils/backend_status.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 static inline void
@@ -44,6 +48,42 @@ KnnCountQuery(bool hit)
 	}
 	count(mine, KNN_COUNT_GRAPH_QUERY, 1);
 	count(mine, hit ? KNN_COUNT_HIT : KNN_COUNT_MISS, 1);
+}
+
+/*
+ * Is this a rebuild?  REINDEX tells it to who asks, but for REINDEX CONCURRENTLY,
+ * which builds an index of its own: that is only known from the progress report.
+ */
+static bool
+is_rebuild(Relation index)
+{
+	if (ReindexIsProcessingIndex(RelationGetRelid(index)))
+		return true;
+	if (MyBEEntry == NULL || MyBEEntry->st_progress_command != PROGRESS_COMMAND_CREATE_INDEX)
+		return false;
+	switch (MyBEEntry->st_progress_param[PROGRESS_CREATEIDX_COMMAND])
+	{
+		case PROGRESS_CREATEIDX_COMMAND_REINDEX:
+		case PROGRESS_CREATEIDX_COMMAND_REINDEX_CONCURRENTLY:
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes)
+{
+	KnnCount(KNN_COUNT_BUILD, 1);
+	KnnCount(KNN_COUNT_BUILD_TIME, time);
+	KnnCount(KNN_COUNT_BUILD_ROWS, rows);
+	if (is_rebuild(index))
+	{
+		KnnCount(KNN_COUNT_REBUILD, 1);
+		KnnCount(KNN_COUNT_REBUILD_TIME, time);
+		KnnCount(KNN_COUNT_REBUILD_ROWS, rows);
+		KnnCount(KNN_COUNT_REBUILD_BYTES, bytes);
+	}
 }
 
 static void

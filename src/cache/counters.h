@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "port/atomics.h"
+#include "utils/relcache.h"
 
 typedef enum KnnCounter
 {
@@ -37,6 +38,12 @@ typedef enum KnnCounter
 	KNN_COUNT_BUILD_TIME,		/* ns */
 	KNN_COUNT_BUILD_ROWS,
 	KNN_COUNT_BREAKER_REJECT,	/* vectors refused by the circuit breaker */
+
+	/* those of the builds that were rebuilds */
+	KNN_COUNT_REBUILD,
+	KNN_COUNT_REBUILD_TIME,		/* ns */
+	KNN_COUNT_REBUILD_ROWS,
+	KNN_COUNT_REBUILD_BYTES,	/* of vectors */
 	KNN_NCOUNTERS
 } KnnCounter;
 
@@ -50,6 +57,12 @@ extern void KnnCount(KnnCounter counter, uint64 by);
 
 /* Count a search, and the statement that it is part of if it is the first there. */
 extern void KnnCountQuery(bool hit);
+
+/*
+ * Count a build that has ended well: its time in ns, vectors and their bytes.
+ * Called by the backend whose command it is.
+ */
+extern void KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes);
 
 /* Sums over all backends since the last reset; all zero without a cache. */
 extern void KnnCountersSum(uint64 *sums);
