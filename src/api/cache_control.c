@@ -115,10 +115,10 @@ warn_no_room(const Request *request, uint64 bytes, const char *name)
 			 errdetail("It takes %llu kB, and the limit is %llu kB.",
 					   (unsigned long long) bytes / 1024, (unsigned long long) limit / 1024),
 			 wanted > size ?
-			 errhint("Set knn.cache_size to more than %llu kB and restart the server, and look at knn.memory.circuit_breaker.limit.",
+			 errhint("Set knn.cache_size to more than %llu kB and restart the server, and look at knn.memory_circuit_breaker_limit.",
 					 (unsigned long long) wanted / 1024) :
 			 wanted > limit ?
-			 errhint("Raise knn.memory.circuit_breaker.limit, or remove other indexes with knn_clear_cache().") :
+			 errhint("Raise knn.memory_circuit_breaker_limit, or remove other indexes with knn_clear_cache().") :
 			 errhint("What is in the cache is in use, or the index was removed while it was loaded. Try again.")));
 }
 

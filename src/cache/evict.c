@@ -332,9 +332,9 @@ KnnBreakerCheckInsert(Relation index)
 			 errdetail("%llu of %llu kB of the cache are in use, and there was no room for another index.",
 					   (unsigned long long) KnnCacheBytesUsed() / 1024,
 					   (unsigned long long) KnnCacheLimitBytes() / 1024),
-			 errhint("Remove indexes from the cache with knn_clear_cache(), or raise knn.memory.circuit_breaker.limit or knn.cache_size; "
+			 errhint("Remove indexes from the cache with knn_clear_cache(), or raise knn.memory_circuit_breaker_limit or knn.cache_size; "
 					 "it is reset when less than %g percent are in use. "
-					 "With knn.circuit_breaker.action = bypass it does not keep vectors from being indexed.",
+					 "With knn.circuit_breaker_action = bypass it does not keep vectors from being indexed.",
 					 knn_breaker_unset_percentage)));
 }
 

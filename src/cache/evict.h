@@ -5,16 +5,16 @@
  * A mirror leaves the cache when
  *	- there is no room for another one or for its own growth (least recently used
  *	  first), or the limit was lowered below what is used		counted as eviction
- *	- it has not been searched for knn.cache.item.expiry.minutes	counted
+ *	- it has not been searched for knn.cache_item_expiry_minutes	counted
  *	- somebody asks for it, its index is dropped or rebuilt, or its database is
  *	  dropped													not counted
  *
  * CIRCUIT BREAKER.  It trips when a mirror is refused or evicted for lack of room, and
- * is reset as soon as what is used has fallen below knn.circuit_breaker.unset.percentage
+ * is reset as soon as what is used has fallen below knn.circuit_breaker_unset_percentage
  * of the limit and the largest mirror refused would fit.  It is looked at whenever
  * the cache changes and by the cache's worker.  While it is tripped, searches of
  * indexes that are not in the cache go through buffers; inserting into indexes is
- * refused only with knn.circuit_breaker.action = reject (OpenSearch always does).
+ * refused only with knn.circuit_breaker_action = reject (OpenSearch always does).
  */
 #ifndef KNN_CACHE_EVICT_H
 #define KNN_CACHE_EVICT_H

@@ -2,7 +2,9 @@
  * settings.c
  *		Settings of the native memory cache; see settings.h.
  *
- * They carry OpenSearch's names under "knn.".  All but the size of the area may
+ * They carry OpenSearch's names under "knn.", with further dots as underscores: a
+ * configuration file takes no name with more than one dot, and one that ALTER SYSTEM
+ * wrote there would keep the server from starting.  All but the size of the area may
  * be changed by a reload; nothing is thrown out of the cache by that but what a
  * lower limit has no room for.
  */
@@ -131,30 +133,30 @@ KnnCacheSettingsInit(bool preloaded)
 							 "Lets scans search the copy of an index in the cache, and load it there.",
 							 "Turned off, scans go through shared_buffers.",
 							 &knn_use_cache, true, PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("knn.memory.circuit_breaker.limit",
+	DefineCustomStringVariable("knn.memory_circuit_breaker_limit",
 							   "Sets how much of the cache may be used.",
 							   "A percentage of knn.cache_size, or an amount of memory.",
 							   &knn_breaker_limit, "100%", PGC_SIGHUP, 0,
 							   check_limit, assign_limit, NULL);
-	DefineCustomBoolVariable("knn.memory.circuit_breaker.enabled",
+	DefineCustomBoolVariable("knn.memory_circuit_breaker_enabled",
 							 "Turns on the limit of the cache's memory.",
 							 "Turned off, all of knn.cache_size may be used and the breaker never trips.",
 							 &knn_breaker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomRealVariable("knn.circuit_breaker.unset.percentage",
+	DefineCustomRealVariable("knn.circuit_breaker_unset_percentage",
 							 "Sets the share of the limit below which a tripped circuit breaker is reset.",
 							 NULL,
 							 &knn_breaker_unset_percentage, 75, 0, 100, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
-	DefineCustomEnumVariable("knn.circuit_breaker.action",
+	DefineCustomEnumVariable("knn.circuit_breaker_action",
 							 "Sets what a tripped circuit breaker does to INSERT and UPDATE.",
 							 "\"bypass\" lets them pass, \"reject\" refuses to index vectors, as OpenSearch does.",
 							 &knn_breaker_action, KNN_BREAKER_BYPASS, breaker_actions, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
-	DefineCustomBoolVariable("knn.cache.item.expiry.enabled",
+	DefineCustomBoolVariable("knn.cache_item_expiry_enabled",
 							 "Removes indexes from the cache that have not been searched for a while.",
 							 NULL,
 							 &knn_cache_expiry_enabled, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("knn.cache.item.expiry.minutes",
+	DefineCustomIntVariable("knn.cache_item_expiry_minutes",
 							"Sets after how long without a search an index is removed from the cache.",
 							NULL,
 							&knn_cache_expiry_minutes, 180, 1, INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN,
