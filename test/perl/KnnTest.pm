@@ -315,7 +315,7 @@ sub catch_loading
 	{
 		$session->{stdin} .= "SELECT knn_warmup('$index');\n";
 		$session->{run}->pump_nb;
-		usleep(500 + 500 * ($attempt % 20));
+		usleep(1000 + 1000 * ($attempt % 20));
 		kill 'STOP', $pid;
 		# takes no lock, which the stopped process may hold
 		my $seen = $observer->query_safe(

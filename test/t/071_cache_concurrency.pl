@@ -96,7 +96,7 @@ my %definitions = (
 	"BEGIN;\nDROP INDEX b_idx;\nROLLBACK;" => 1,
 	"REINDEX INDEX one_bit_idx;" => 1);
 
-my $seconds = 14;
+my $seconds = 12;
 my @running = (
 	start_pgbench($node, \%changes, '-c', '4', '-T', $seconds),
 	start_pgbench($node, \%cache, '-c', '2', '-T', $seconds),
@@ -107,7 +107,7 @@ while (time < $end)
 {
 	foreach my $limit ('1MB', '20%', '100%')
 	{
-		$node->safe_psql('postgres', "ALTER SYSTEM SET knn.memory.circuit_breaker.\"limit\" = '$limit'");
+		$node->safe_psql('postgres', "ALTER SYSTEM SET knn.memory_circuit_breaker_limit = '$limit'");
 		$node->reload;
 		usleep(700_000);
 	}
@@ -118,8 +118,8 @@ foreach my $run (@running)
 	my $name = shift @names;
 	ok($run->finish, "$name: pgbench ends well");
 }
-# what does not fit at the moment is a warning of knn_warmup
-my $expected = qr/could not load index "public\.\w+" into the cache/;
+# what does not fit at the moment, or is dropped just then, is a warning of knn_warmup
+my $expected = qr/could not load index "(public\.\w+|\d+)" into the cache/;
 is(join("\n", log_errors($node, 0, $expected)), '', 'no error in the log');
 note stat_of($node, q{'hits ' || hit_count || ', misses ' || miss_count || ', loads ' || load_success_count
 	|| ', refused ' || load_exception_count || ', evictions ' || eviction_count});
