@@ -114,6 +114,12 @@ KnnMirrorReaderBegin(KnnMirrorReader *reader, KnnPageReader *pages,
 	reader->pages = pages;
 	reader->search = search;
 	reader->page_reader = search->reader;
+
+	/* first, since a load or a refresh may end with an error */
+	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	callback->func = detach;
+	callback->arg = reader;
+	MemoryContextRegisterResetCallback(context, callback);
 	if (counted)
 	{
 		if (!KnnMirrorBeginSearch(&reader->pin, pages->index, pages->store, &reader->mode))
@@ -130,11 +136,6 @@ KnnMirrorReaderBegin(KnnMirrorReader *reader, KnnPageReader *pages,
 			return false;
 		}
 	}
-	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
-	callback->func = detach;
-	callback->arg = reader;
-	MemoryContextRegisterResetCallback(context, callback);
-
 	reader->graph.m = pages->store->shape.m;
 	reader->graph.owner = reader;
 	reader->graph.upper_item = upper_item;

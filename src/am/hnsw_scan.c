@@ -114,9 +114,10 @@ typedef struct HnswScan
 	bool		rows_requested;	/* prefetch_rows has been called */
 	bool		swept;			/* nodes out of the search's reach were queued */
 
-	/* nodes newer than a standby's mirror, queued at the start */
+	/* queued at the start: nodes newer than a standby's mirror, and its loose ones */
 	uint32		tail;
 	uint32		tail_end;
+	uint32		nloose;
 } HnswScan;
 
 /* ---- queue ---- */
@@ -193,6 +194,31 @@ first_pass(const HnswScan *so)
 }
 
 /*
+ * Is it one of those that were queued at the start because a standby's mirror does
+ * not lead to them?  Others may, and so do pages when the mirror is gone.
+ */
+static bool
+queued_at_start(const HnswScan *so, uint32 id)
+{
+	const KnnMirrorUseMode *mode = &so->mirror.mode;
+	uint32		low = 0;
+	uint32		high = so->nloose;
+
+	if (id >= so->tail && id < so->tail_end)
+		return true;
+	while (low < high)
+	{
+		uint32		middle = (low + high) / 2;
+
+		if (mode->loose[middle] < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < so->nloose && mode->loose[low] == id;
+}
+
+/*
  * Queue the nodes of the beam that were not queued before, nearest first.  In a
  * two-phase search only those of the first pass.
  */
@@ -212,6 +238,8 @@ queue_beam(HnswScan *so)
 		if (c->flags & KNN_CANDIDATE_TAKEN)
 			continue;
 		c->flags |= KNN_CANDIDATE_TAKEN;
+		if (queued_at_start(so, c->id))
+			continue;
 		item.node = c->id;
 		if (c->flags & KNN_CANDIDATE_EXACT)
 		{
@@ -270,7 +298,7 @@ queue_unreached(IndexScanDesc scan, HnswScan *so)
 	{
 		if (id % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if ((id >= so->tail && id < so->tail_end) || knn_search_seen(so->search, id))
+		if (queued_at_start(so, id) || knn_search_seen(so->search, id))
 			continue;
 		any |= queue_by_number(scan, so, id);
 	}
@@ -278,12 +306,16 @@ queue_unreached(IndexScanDesc scan, HnswScan *so)
 }
 
 /*
- * Queue all nodes that are newer than a standby's mirror (cache/mirror.h).  Nodes
- * that come after these belong to rows that the snapshot does not see.
+ * Queue all nodes that a standby's mirror may not lead to: the loose ones, and those
+ * that are newer (cache/mirror.h).  Nodes that come after these belong to rows that
+ * the snapshot does not see.
  */
 static void
 queue_tail(IndexScanDesc scan, HnswScan *so)
 {
+	so->nloose = so->mirror.mode.nloose;
+	for (uint32 i = 0; i < so->nloose; i++)
+		(void) queue_by_number(scan, so, so->mirror.mode.loose[i]);
 	so->tail = so->mirror.mode.complete;
 	so->tail_end = so->store->used[KNN_GROUP_NODE];
 	for (uint32 id = so->tail; id < so->tail_end; id++)

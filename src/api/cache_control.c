@@ -7,6 +7,9 @@
  * for, and with how many it went well.  What goes wrong with one index is a
  * warning, and the others are done nonetheless.  Neither is transactional: what
  * has been loaded or removed stays so when the transaction is rolled back.
+ *
+ * Both also remove what no name stands for any more: a standby is not told of drops,
+ * and DROP INDEX CONCURRENTLY waits for scans that may load the index once more.
  */
 #include "postgres.h"
 
@@ -28,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_warmup);
@@ -40,6 +44,29 @@ typedef struct Request
 	int			successful;
 	uint64		bytes;			/* of those that are in the cache by this request */
 } Request;
+
+/* Remove copies of indexes of this database that are not there any more. */
+static void
+forget_dropped(void)
+{
+	Oid		   *indexes = palloc(sizeof(Oid) * KnnCache->nmirrors);
+	int			n = 0;
+
+	LWLockAcquire(KnnCache->lock, LW_SHARED);
+	for (uint32 i = 0; i < KnnCache->nmirrors; i++)
+	{
+		if (pg_atomic_read_u32(&KnnMirrors[i].state) == KNN_MIRROR_READY &&
+			KnnMirrors[i].database == MyDatabaseId)
+			indexes[n++] = KnnMirrors[i].index;
+	}
+	LWLockRelease(KnnCache->lock);
+	for (int i = 0; i < n; i++)
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(indexes[i])))
+			(void) KnnCacheRemoveIndex(MyDatabaseId, indexes[i]);
+	}
+	pfree(indexes);
+}
 
 static List *
 indexes_of(FunctionCallInfo fcinfo, const char *function, bool to_be_searched)
@@ -276,9 +303,11 @@ Datum
 knn_warmup(PG_FUNCTION_ARGS)
 {
 	Request		request = {0};
+	List	   *indexes = indexes_of(fcinfo, "knn_warmup", true);
 	ListCell   *cell;
 
-	foreach(cell, indexes_of(fcinfo, "knn_warmup", true))
+	forget_dropped();
+	foreach(cell, indexes)
 	{
 		CHECK_FOR_INTERRUPTS();
 		request.total++;
@@ -312,9 +341,11 @@ Datum
 knn_clear_cache(PG_FUNCTION_ARGS)
 {
 	Request		request = {0};
+	List	   *indexes = indexes_of(fcinfo, "knn_clear_cache", false);
 	ListCell   *cell;
 
-	foreach(cell, indexes_of(fcinfo, "knn_clear_cache", false))
+	forget_dropped();
+	foreach(cell, indexes)
 	{
 		CHECK_FOR_INTERRUPTS();
 		request.total++;

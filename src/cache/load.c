@@ -22,12 +22,6 @@
 /* Pages requested ahead of the one that is copied, when they are on disk. */
 #define READ_AHEAD 32
 
-/*
- * Nodes, the newest ones, that are checked for being linked when a standby's
- * mirror is loaded: inserts that were under way then are among them.
- */
-#define CHECKED_NODES 1024
-
 /* ---- geometry ---- */
 
 static uint32
@@ -262,12 +256,16 @@ copy_column(Copy *copy, KnnColumn column)
 	}
 }
 
-/* Codes come before links, for readers of a mirror that is being refreshed. */
+/*
+ * Links come before codes: a node that is linked to has a code in the pages, so that
+ * it has one in a standby's mirror too.  (Readers of one that is being refreshed go
+ * no further than it was complete before.)
+ */
 static void
 copy_all(Copy *copy)
 {
 	static const KnnColumn columns[] = {
-		KNN_COLUMN_CODE, KNN_COLUMN_UPPER, KNN_COLUMN_LINKS, KNN_COLUMN_TID
+		KNN_COLUMN_UPPER, KNN_COLUMN_LINKS, KNN_COLUMN_CODE, KNN_COLUMN_TID
 	};
 	uint64		pages = 0;
 
@@ -313,35 +311,35 @@ is_linked(const knn_flat_graph *graph, uint32 id)
 }
 
 /*
- * Nodes below the result are in the mirror with links to them.  A node whose
- * insert was being replayed while its pages were copied may not be; since inserts
- * run side by side, such nodes are among the last given out.
- */
-static uint32
-complete_nodes(const knn_flat_graph *graph, uint32 used)
-{
-	for (uint32 id = used - Min(used, CHECKED_NODES); id < used; id++)
-	{
-		if (!is_linked(graph, id))
-			return id;
-	}
-	return used;
-}
-
-/*
- * Say how far a standby's mirror goes.  Who reads this meanwhile may get the old
- * entry point with the new extent: both were right together with either.
+ * Say how far a standby's mirror goes, and which of its nodes are loose.  A node
+ * whose insert was being replayed while its pages were copied is among the last
+ * given out, since inserts run side by side.  (Others are loose because pruning
+ * took all links to them.)
  */
 static void
 set_complete(KnnMirrorView *view, const KnnStore *store)
 {
-	uint32		complete = complete_nodes(&view->graph, store->used[KNN_GROUP_NODE]);
+	KnnMirror  *mirror = view->mirror;
+	uint32		used = store->used[KNN_GROUP_NODE];
+	uint32		loose[KNN_LOOSE_NODES];
+	uint32		nloose = 0;
 
-	pg_write_barrier();
-	pg_atomic_write_u32(&view->mirror->complete, complete);
-	if (store->entry < complete)
-		pg_atomic_write_u64(&view->mirror->entry,
-							(uint64) store->entry_level << 32 | store->entry);
+	for (uint32 id = used - Min(used, KNN_LOOSE_NODES); id < used; id++)
+	{
+		if (!is_linked(&view->graph, id))
+			loose[nloose++] = id;
+	}
+
+	/* whoever reads this meanwhile tries again; only one process is here */
+	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
+	pg_memory_barrier();
+	mirror->nloose = nloose;
+	memcpy(mirror->loose, loose, sizeof(uint32) * nloose);
+	pg_atomic_write_u32(&mirror->complete, used);
+	pg_atomic_write_u64(&mirror->entry, store->entry == KNN_INVALID_ID ? KNN_INVALID_ID :
+						(uint64) store->entry_level << 32 | store->entry);
+	pg_memory_barrier();
+	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
 }
 
 /* ---- loading ---- */
@@ -487,6 +485,7 @@ load_pages(Relation index, KnnStore *store, bool forced, Loading *loading)
 	pg_atomic_write_u32(&mirror->recovery, recovery);
 	pg_atomic_write_u32(&mirror->complete, 0);
 	pg_atomic_write_u64(&mirror->entry, KNN_INVALID_ID);
+	mirror->nloose = 0;
 
 	/* from here on every change of a page is published */
 	LWLockAcquire(KnnCache->lock, LW_EXCLUSIVE);

@@ -45,6 +45,7 @@ KnnMirrorsInit(void)
 		pg_atomic_init_u32(&mirror->covered[0], 0);
 		pg_atomic_init_u32(&mirror->covered[1], 0);
 		pg_atomic_init_u32(&mirror->recovery, 0);
+		pg_atomic_init_u32(&mirror->version, 0);
 		pg_atomic_init_u32(&mirror->complete, 0);
 		pg_atomic_init_u64(&mirror->entry, KNN_INVALID_ID);
 		for (int s = 0; s < KNN_MIRROR_STRIPES; s++)

@@ -20,8 +20,10 @@
  * STANDBY.  Redo changes pages and knows no mirrors.  So a mirror that was loaded
  * during recovery is taken for what it is, the state of some moment: TIDs and
  * tombstones are looked up in pages, and nodes that are newer than the mirror are
- * compared with the query one by one (am/hnsw_scan.c).  When there are many of
- * these, pages that have changed since (by their LSN) are copied again: a refresh.
+ * compared with the query one by one (am/hnsw_scan.c).  So are loose nodes, which
+ * have no links to them in the mirror: it may be that their insert was being replayed
+ * while pages were copied.  When there are many new ones, pages that have changed
+ * since (by their LSN) are copied again: a refresh.
  * The first use after promotion refreshes and makes an ordinary mirror of it.
  *
  * An index is in the cache whole or not at all.  When an insert needs room for a
@@ -88,6 +90,9 @@ typedef struct KnnMirrorUse
 	char		padding[PG_CACHE_LINE_SIZE - 2 * sizeof(uint64)];
 } KnnMirrorUse;
 
+/* Loose nodes of a standby's mirror, see above: not more than are checked for it. */
+#define KNN_LOOSE_NODES 1024
+
 typedef struct KnnMirror
 {
 	/* under the lock unless it says otherwise */
@@ -107,8 +112,11 @@ typedef struct KnnMirror
 
 	/* of a mirror that was loaded during recovery */
 	pg_atomic_uint32 recovery;	/* it was, and is not an ordinary one yet */
+	pg_atomic_uint32 version;	/* of what follows; odd while it is changed */
 	pg_atomic_uint32 complete;	/* nodes below are all in it */
 	pg_atomic_uint64 entry;		/* level << 32 | node, or KNN_INVALID_ID */
+	uint32		nloose;
+	uint32		loose[KNN_LOOSE_NODES]; /* below complete, ascending */
 	XLogRecPtr	loaded_to;		/* pages with a later LSN have changed since */
 
 	TimestampTz loaded_at;

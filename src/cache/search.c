@@ -91,14 +91,29 @@ note_use(KnnMirror *mirror)
 static void
 get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
 {
-	uint64		entry = pg_atomic_read_u64(&mirror->entry);
+	uint32		version;
+	uint64		entry;
 
-	/* the entry point first: it lies within what is complete then */
-	pg_read_barrier();
 	mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
-	mode->complete = pg_atomic_read_u32(&mirror->complete);
-	mode->entry = (uint32) entry;
-	mode->entry_level = (uint32) (entry >> 32);
+	if (!mode->standby)
+		return;
+	do
+	{
+		version = pg_atomic_read_u32(&mirror->version);
+		pg_read_barrier();
+		entry = pg_atomic_read_u64(&mirror->entry);
+		mode->complete = pg_atomic_read_u32(&mirror->complete);
+		mode->entry = (uint32) entry;
+		mode->entry_level = (uint32) (entry >> 32);
+		mode->nloose = Min(mirror->nloose, KNN_LOOSE_NODES);
+		if (mode->nloose > 0)
+		{
+			if (mode->loose == NULL)
+				mode->loose = palloc(sizeof(mirror->loose));
+			memcpy(mode->loose, mirror->loose, sizeof(uint32) * mode->nloose);
+		}
+		pg_read_barrier();
+	} while (version % 2 != 0 || version != pg_atomic_read_u32(&mirror->version));
 }
 
 bool

@@ -13,8 +13,10 @@
 typedef struct KnnMirrorUseMode
 {
 	bool		standby;		/* it is the state of some moment: see mirror.h */
-	/* of a standby's: nodes below are in it, and where searches begin */
+	/* of a standby's: nodes below are in it, but for some; where searches begin */
 	uint32		complete;
+	uint32		nloose;
+	uint32	   *loose;			/* ascending, in the current memory context */
 	uint32		entry;
 	uint32		entry_level;
 } KnnMirrorUseMode;

@@ -10,11 +10,13 @@ use Exporter 'import';
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
   new_settings clustered_vectors load_vectors queries neighbours recall
   rows_lost check_whole_index check_structure check_entries uses_index start_pgbench
   log_errors %operators
+  cache_settings stat_of check_mirror check_empty_cache catch_loading
 );
 
 # Operator and operator class of each space of float vectors.
@@ -26,15 +28,27 @@ our %operators = (
 	linf => [ '<%>', 'knn_vector_linf_ops' ]);
 
 # Settings of every server: no parallel plans and no autovacuum, so that nothing
-# happens but what a test does.
+# happens but what a test does.  With the native memory cache, unless the environment
+# has KNN_TEST_PRELOAD=off; tests of the cache itself ask for it in any case.
 sub new_settings
 {
-	return q{
+	my (%options) = @_;
+	my $settings = q{
 autovacuum = off
 max_parallel_workers_per_gather = 0
 max_wal_size = 1GB
 shared_buffers = 128MB
 };
+	$settings .= cache_settings('64MB')
+	  if !$options{cache_apart} && ($ENV{KNN_TEST_PRELOAD} // 'on') ne 'off';
+	return $settings;
+}
+
+# Settings of a server with a native memory cache of some size.
+sub cache_settings
+{
+	my ($size) = @_;
+	return "shared_preload_libraries = 'knn'\nknn.cache_size = '$size'\n";
 }
 
 # A generator of its own: the same numbers on every platform and perl.  (Products
@@ -248,6 +262,75 @@ sub start_pgbench
 			@options, @files, 'postgres'
 		],
 		'<', \'', '>', "$dir/out", '2>', "$dir/err");
+}
+
+# ---- the native memory cache ----
+
+# A column of knn_stat, or an expression of its columns.
+sub stat_of
+{
+	my ($node, $what) = @_;
+	return $node->safe_psql('postgres', "SELECT $what FROM knn_stat");
+}
+
+# Searches of a table's index go through the cache, and find what they find in pages:
+# it is the same graph, so that the lists are equal, row by row.
+sub check_mirror
+{
+	my ($node, $table, $op, $name, %options) = @_;
+	$options{k} //= 20;
+	my $settings = $options{settings} // '';
+	# the first search may have to load it
+	neighbours($node, $table, $op, %options, k => 1);
+	my $misses = stat_of($node, 'miss_count');
+	my $through = neighbours($node, $table, $op, %options);
+	is(stat_of($node, 'miss_count'), $misses, "$name: all searches of $table go through the cache");
+	my $pages =
+	  neighbours($node, $table, $op, %options, settings => "$settings SET knn.use_cache = off;");
+	is_deeply($through, $pages, "$name: equal answers of cache and pages of $table");
+	return;
+}
+
+# Nothing is left in the cache after all is removed from it.  Statements that have just
+# ended have let go of what they used.
+sub check_empty_cache
+{
+	my ($node, $name) = @_;
+	$node->safe_psql('postgres', q{SELECT knn_clear_cache('*.*')});
+	is(stat_of($node, q{cache_used || ' bytes, ' || indices_in_cache || ' indexes'}),
+		'0 bytes, 0 indexes', "$name: an empty cache is empty");
+	return;
+}
+
+# Has a session load an index, and stops its process in the middle of that.  Returns
+# the process id, to be continued or killed, or undef when it could not be caught.
+# The index should take some milliseconds to load.
+sub catch_loading
+{
+	my ($node, $session, $index) = @_;
+	my $observer = $node->background_psql('postgres');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	my $caught;
+	foreach my $attempt (1 .. 200)
+	{
+		$session->{stdin} .= "SELECT knn_warmup('$index');\n";
+		$session->{run}->pump_nb;
+		usleep(1000 + 1000 * ($attempt % 20));
+		kill 'STOP', $pid;
+		# takes no lock, which the stopped process may hold
+		my $seen = $observer->query_safe(
+			"SELECT phase = 'loading' AND done > 0 AND done < total FROM knn_progress_reports() WHERE pid = $pid");
+		if ($seen eq 't')
+		{
+			$caught = $pid;
+			last;
+		}
+		kill 'CONT', $pid;
+		$session->query('SELECT 1');
+		$observer->query_safe("SELECT knn_clear_cache('$index')");
+	}
+	$observer->quit;
+	return $caught;
 }
 
 # Lines of a server's log, from an offset on, that no test should cause.

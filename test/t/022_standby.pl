@@ -44,9 +44,14 @@ sub same_answers
 	my ($name) = @_;
 	$primary->wait_for_catchup($standby);
 	my $answers = neighbours($primary, 't', '<->');
-	is_deeply(neighbours($standby, 't', '<->'), $answers, "$name: equal answers");
-	my $recall = recall($answers, neighbours($primary, 't', '<->', exact => 1));
+	# through the cache a standby may find rows that the graph does not lead to
+	is_deeply(neighbours($standby, 't', '<->', settings => 'SET knn.use_cache = off;'),
+		$answers, "$name: equal answers");
+	my $exact = neighbours($primary, 't', '<->', exact => 1);
+	my $recall = recall($answers, $exact);
 	cmp_ok($recall, '>=', 0.97, sprintf('%s: recall %.4f', $name, $recall));
+	$recall = recall(neighbours($standby, 't', '<->'), $exact);
+	cmp_ok($recall, '>=', 0.97, sprintf('%s: recall %.4f on the standby', $name, $recall));
 	my $measured =
 	  $standby->safe_psql('postgres', "SELECT recall FROM knn_index_recall('t_idx', 50)");
 	cmp_ok($measured, '>=', 0.95, sprintf('%s: measured on the standby %.4f', $name, $measured));

@@ -42,7 +42,8 @@ sub insert_rows
 			array_agg(round(sin(i * 1.7 + j * j) * 127))::real[] AS b FROM generate_series(1, $dim) j) s};
 }
 
-# The nearest rows of some queries, by each index.
+# The nearest rows of some queries, by each index, through its pages: through the cache a
+# standby may find rows that the graph does not lead to.
 sub answers
 {
 	my ($node) = @_;
@@ -52,11 +53,32 @@ sub answers
 		my ($column, $op) = @{ $indexes{$index} };
 		$answers{$index} = $node->safe_psql(
 			'postgres', qq{
-			SET enable_seqscan = off; SET enable_sort = off; SET jit = off;
+			SET enable_seqscan = off; SET enable_sort = off; SET jit = off; SET knn.use_cache = off;
 			SELECT q.id, array_agg(n.id) FROM asked q,
 				LATERAL (SELECT id FROM t ORDER BY $column $op q.$column LIMIT 15) n GROUP BY q.id ORDER BY q.id});
 	}
 	return \%answers;
+}
+
+# Through the cache the rows found are as near, on the whole, as through pages.
+sub as_near
+{
+	my ($node, $name) = @_;
+	my @farther;
+	foreach my $index (sort keys %indexes)
+	{
+		my ($column, $op) = @{ $indexes{$index} };
+		my ($cache, $pages) = map {
+			$node->safe_psql(
+				'postgres', qq{
+				SET enable_seqscan = off; SET enable_sort = off; SET jit = off; SET knn.use_cache = $_;
+				SELECT sum(n.d) FROM asked q,
+					LATERAL (SELECT $column $op q.$column AS d FROM t ORDER BY $column $op q.$column LIMIT 15) n})
+		} ('on', 'off');
+		push @farther, "$index: $cache instead of $pages" if $cache > $pages + 0.01 * abs($pages);
+	}
+	is(join(', ', @farther), '', "$name: rows found through the cache are as near");
+	return;
 }
 
 sub all_sound
@@ -99,6 +121,8 @@ foreach my $step (@steps)
 	$primary->psql('postgres', $_) foreach split /; /, $sql;
 	$primary->wait_for_catchup($standby);
 	is_deeply(answers($standby), answers($primary), "the standby answers as the primary after $name");
+	as_near($primary, "primary after $name");
+	as_near($standby, "standby after $name");
 }
 all_sound($primary, 'primary');
 all_sound($standby, 'standby');
