@@ -94,6 +94,13 @@ init_control(void)
 		memset(backend, 0, sizeof(KnnCacheBackend));
 		for (int i = 0; i < KNN_PINS; i++)
 			pg_atomic_init_u32(&backend->pins[i], 0);
+		for (int i = 0; i < KNN_NOTED_USES; i++)
+		{
+			pg_atomic_init_u32(&backend->uses[i].mirror, 0);
+			pg_atomic_init_u64(&backend->uses[i].generation, 0);
+			pg_atomic_init_u64(&backend->uses[i].searches, 0);
+			pg_atomic_init_u64(&backend->uses[i].last, 0);
+		}
 		for (int i = 0; i < KNN_NCOUNTERS; i++)
 			pg_atomic_init_u64(&backend->counters.n[i], 0);
 		pg_atomic_init_u32(&backend->progress.version, 0);

@@ -362,23 +362,14 @@ end_loading(int code, Datum arg)
 	if (pg_atomic_read_u64(&mirror->generation) == loading->generation)
 	{
 		mirror->loader = 0;
-		if (loading->whole)
+		/* somebody may have found that it cannot be kept up to date */
+		if (loading->whole && pg_atomic_read_u32(&mirror->state) == KNN_MIRROR_LOADING)
 			pg_atomic_write_u32(&mirror->state, KNN_MIRROR_READY);
 		else
 			KnnCacheDiscard(mirror);
 	}
 	LWLockRelease(KnnCache->lock);
 	ConditionVariableBroadcast(&KnnCache->loaded);
-}
-
-static void
-touch(KnnMirror *mirror, TimestampTz now)
-{
-	for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
-	{
-		pg_atomic_write_u64(&mirror->use[s].searches, 0);
-		pg_atomic_write_u64(&mirror->use[s].last, (uint64) now);
-	}
 }
 
 /* Take a descriptor and its units, unless there is a mirror already. */
@@ -430,7 +421,8 @@ prepare(Relation index, KnnStore *store, bool forced, Loading *loading)
 	}
 	pg_atomic_write_u32(&mirror->covered[KNN_GROUP_NODE], store->used[KNN_GROUP_NODE]);
 	pg_atomic_write_u32(&mirror->covered[KNN_GROUP_UPPER], store->used[KNN_GROUP_UPPER]);
-	touch(mirror, GetCurrentTimestamp());
+	pg_atomic_write_u64(&mirror->searches, 0);
+	pg_atomic_write_u64(&mirror->last_use, (uint64) GetCurrentTimestamp());
 	loading->mirror = mirror;
 	loading->generation = pg_atomic_read_u64(&mirror->generation);
 	loading->whole = false;

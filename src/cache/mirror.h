@@ -80,16 +80,6 @@ typedef enum KnnMirrorState
 	KNN_MIRROR_GOING			/* no longer used; freed when no pin is left */
 } KnnMirrorState;
 
-/* Use of a mirror, in stripes so that backends seldom write the same line. */
-#define KNN_MIRROR_STRIPES 8
-
-typedef struct KnnMirrorUse
-{
-	pg_atomic_uint64 searches;
-	pg_atomic_uint64 last;		/* TimestampTz, to the second */
-	char		padding[PG_CACHE_LINE_SIZE - 2 * sizeof(uint64)];
-} KnnMirrorUse;
-
 /* Loose nodes of a standby's mirror, see above: not more than are checked for it. */
 #define KNN_LOOSE_NODES 1024
 
@@ -122,7 +112,12 @@ typedef struct KnnMirror
 	TimestampTz loaded_at;
 	uint64		load_time;		/* ns, of the load and the last refresh */
 
-	KnnMirrorUse use[KNN_MIRROR_STRIPES];
+	/*
+	 * Its use, but for what the backends that use it keep in their own lines
+	 * (KnnCacheBackend): see KnnMirrorUseOf.
+	 */
+	pg_atomic_uint64 searches;
+	pg_atomic_uint64 last_use;	/* TimestampTz */
 } KnnMirror;
 
 /* Initialises the descriptors; at server start. */
@@ -254,6 +249,17 @@ extern void KnnMirrorCover(KnnMirrorView *view, KnnGroup group, uint32 count);
 extern void KnnMirrorStore(KnnMirrorView *view, const KnnStore *store, KnnColumn column,
 						   uint32 id, const void *item);
 
+/* ---- use (use.c) ---- */
+
+/* Note that this backend searches a mirror, now. */
+extern void KnnMirrorNoteUse(const KnnMirrorView *view);
+
+/* Let an index count as used now although nobody searches it.  Under the lock. */
+extern void KnnMirrorTouch(KnnMirror *mirror);
+
+/* When a mirror was searched last, and how many times since its load (may be NULL). */
+extern TimestampTz KnnMirrorUseOf(KnnMirror *mirror, uint64 *searches);
+
 /* ---- loading (load.c) ---- */
 
 typedef enum KnnLoadResult
@@ -289,7 +295,6 @@ extern KnnMirror *KnnMirrorFind(Oid database, Oid relid);
 extern bool KnnMirrorMatches(const KnnMirror *mirror, Relation index, const KnnStore *store);
 extern bool KnnMirrorCacheable(Relation index);
 extern KnnMirrorView *KnnMirrorViewOf(Relation index, const KnnStore *store, bool loading);
-extern TimestampTz KnnMirrorLastUse(const KnnMirror *mirror);
 extern bool KnnMirrorPinForChange(KnnMirrorView *view);
 extern void KnnMirrorUnpinChange(void);
 extern bool KnnMirrorPinForLoad(KnnMirrorView *view);

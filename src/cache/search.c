@@ -73,21 +73,6 @@ load_on_use(Relation index, KnnStore *store)
 	return result == KNN_LOAD_DONE || result == KNN_LOAD_PRESENT;
 }
 
-/*
- * Note a use, for expiry and for whom to evict.  A stripe's time is written once a
- * second only, and few backends share a stripe.
- */
-static void
-note_use(KnnMirror *mirror)
-{
-	KnnMirrorUse *use = &mirror->use[(KnnCacheMine() - KnnCacheBackends) % KNN_MIRROR_STRIPES];
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-
-	if ((uint64) now > pg_atomic_read_u64(&use->last) + USECS_PER_SEC)
-		pg_atomic_write_u64(&use->last, (uint64) now);
-	pg_atomic_fetch_add_u64(&use->searches, 1);
-}
-
 static void
 get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
 {
@@ -127,7 +112,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 		return false;
 
 	mirror = pin->view->mirror;
-	note_use(mirror);
+	KnnMirrorNoteUse(pin->view);
 	get_mode(mirror, mode);
 	if (mode->standby)
 	{
