@@ -89,8 +89,9 @@ note_use(KnnMirror *mirror)
 }
 
 static void
-get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
+get_mode(KnnMirrorView *view, KnnMirrorUseMode *mode)
 {
+	KnnMirror  *mirror = view->mirror;
 	uint64		entry = pg_atomic_read_u64(&mirror->entry);
 
 	/* the entry point first: it lies within what is complete then */
@@ -99,6 +100,8 @@ get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
 	mode->complete = pg_atomic_read_u32(&mirror->complete);
 	mode->entry = (uint32) entry;
 	mode->entry_level = (uint32) (entry >> 32);
+	/* a refresh by another backend may have added the units of these since */
+	KnnMirrorExtendView(view);
 }
 
 bool
@@ -113,7 +116,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 
 	mirror = pin->view->mirror;
 	note_use(mirror);
-	get_mode(mirror, mode);
+	get_mode(pin->view, mode);
 	if (mode->standby)
 	{
 		bool		promoted = !RecoveryInProgress();
@@ -122,7 +125,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 		if (promoted || used - Min(used, mode->complete) > TAIL_USUAL)
 		{
 			(void) KnnMirrorRefresh(index, store, pin);
-			get_mode(mirror, mode);
+			get_mode(pin->view, mode);
 			used = store->used[KNN_GROUP_NODE];
 			if (mode->standby &&
 				(promoted || used - Min(used, mode->complete) > TAIL_MOST))
