@@ -162,6 +162,8 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 			if (KnnStoreSetFirstEntry(index, node, level))
 				return;
 			KnnStoreRefresh(store, index);
+			/* the other's node may be newer than what the search knows of */
+			KnnMirrorReaderExtend(&insert->mirror);
 			continue;
 		}
 

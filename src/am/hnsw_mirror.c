@@ -141,9 +141,18 @@ KnnMirrorReaderBegin(KnnMirrorReader *reader, KnnPageReader *pages,
 	reader->graph.upper_item = upper_item;
 	reader->graph.grow = grow;
 	reader->graph.check = check;
-	set_columns(reader);
+	KnnMirrorReaderExtend(reader);
 	use_mirror(reader);
 	return true;
+}
+
+void
+KnnMirrorReaderExtend(KnnMirrorReader *reader)
+{
+	if (!reader->pin.pinned)
+		return;
+	KnnMirrorExtendView(reader->pin.view);
+	set_columns(reader);
 }
 
 void

@@ -185,6 +185,8 @@ KnnMirrorExtendView(KnnMirrorView *view)
 	};
 	uint64		nnodes = KNN_INVALID_ID;
 
+	/* the units of whatever was read before this, a link or a word that says how far */
+	pg_read_barrier();
 	for (int c = 0; c < KNN_MIRROR_NCOLUMNS; c++)
 	{
 		uint32		nunits = pg_atomic_read_u32(&mirror->columns[c].nunits);

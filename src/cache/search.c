@@ -74,8 +74,9 @@ load_on_use(Relation index, KnnStore *store)
 }
 
 static void
-get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
+get_mode(KnnMirrorView *view, KnnMirrorUseMode *mode)
 {
+	KnnMirror  *mirror = view->mirror;
 	uint32		version;
 	uint64		entry;
 
@@ -99,21 +100,21 @@ get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
 		}
 		pg_read_barrier();
 	} while (version % 2 != 0 || version != pg_atomic_read_u32(&mirror->version));
+	/* a refresh by another backend may have added the units of these since */
+	KnnMirrorExtendView(view);
 }
 
 bool
 KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirrorUseMode *mode)
 {
-	KnnMirror  *mirror;
 	bool		hit = KnnMirrorAttach(pin, index, store);
 
 	KnnCountQuery(hit);
 	if (!hit && (!load_on_use(index, store) || !KnnMirrorAttach(pin, index, store)))
 		return false;
 
-	mirror = pin->view->mirror;
 	KnnMirrorNoteUse(pin->view);
-	get_mode(mirror, mode);
+	get_mode(pin->view, mode);
 	if (mode->standby)
 	{
 		bool		promoted = !RecoveryInProgress();
@@ -122,7 +123,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 		if (promoted || used - Min(used, mode->complete) > TAIL_USUAL)
 		{
 			(void) KnnMirrorRefresh(index, store, pin);
-			get_mode(mirror, mode);
+			get_mode(pin->view, mode);
 			used = store->used[KNN_GROUP_NODE];
 			if (mode->standby &&
 				(promoted || used - Min(used, mode->complete) > TAIL_MOST))
