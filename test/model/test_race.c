@@ -323,6 +323,9 @@ search_once(Reader *reader, uint32_t number, bool last)
 	knn_query_prepare(&query, &built.encoder, queries[number % QUERIES], q8, qf);
 	search_init(&s);
 	knn_flat_reader_init(&flat, &view->graph, &s);
+	/* one expansion at a time, as the search that the last ones are compared with */
+	if (last)
+		s.reader.fetch = NULL;
 	flat.query = &query;
 	if (knn_search_init(&s) != KNN_OK)
 		abort();
