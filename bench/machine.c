@@ -37,6 +37,27 @@ proc_value(const char *path, const char *key, char *value, size_t room)
 	return found;
 }
 
+/* The choice in brackets of a file like "always [madvise] never". */
+static bool
+sys_choice(const char *path, char *value, size_t room)
+{
+	FILE	   *f = fopen(path, "r");
+	char		line[256];
+	char	   *from;
+	bool		found = false;
+
+	if (f == NULL)
+		return false;
+	if (fgets(line, sizeof(line), f) != NULL && (from = strchr(line, '[')) != NULL)
+	{
+		from[strcspn(from, "]")] = '\0';
+		snprintf(value, room, "%s", from + 1);
+		found = true;
+	}
+	fclose(f);
+	return found;
+}
+
 void
 machine_write(FILE *out)
 {
@@ -63,6 +84,10 @@ machine_write(FILE *out)
 	fprintf(out, "\n");
 	if (proc_value("/proc/meminfo", "MemTotal", value, sizeof(value)))
 		fprintf(out, "- Memory: %.1f GB\n", strtod(value, NULL) * 1024 / 1e9);
+	if (sys_choice("/sys/kernel/mm/transparent_hugepage/enabled", value, sizeof(value)))
+		fprintf(out, "- Transparent large pages: %s", value);
+	if (sys_choice("/sys/kernel/mm/transparent_hugepage/shmem_enabled", value, sizeof(value)))
+		fprintf(out, "; of shared memory: %s\n", value);
 	if (uname(&u) == 0)
 		fprintf(out, "- Kernel: %s %s, %s\n", u.sysname, u.release, u.machine);
 }
