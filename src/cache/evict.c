@@ -200,7 +200,8 @@ remove_matching(Oid database, Oid relid)
 {
 	int			removed = 0;
 
-	if (KnnCache == NULL || KnnCache->nused == 0)
+	/* a refusal is forgotten even if there is nothing to remove */
+	if (KnnCache == NULL || (KnnCache->nused == 0 && KnnCache->refused_bytes == 0))
 		return 0;
 	LWLockAcquire(KnnCache->lock, LW_EXCLUSIVE);
 	for (uint32 i = 0; i < KnnCache->nmirrors; i++)
