@@ -14,7 +14,9 @@
 #define _GNU_SOURCE
 #include "churn.h"
 #include "fail.h"
+#include "insert.h"
 #include "load.h"
+#include "prepare.h"
 #include "progress.h"
 #include "results.h"
 #include "sweep.h"
@@ -86,8 +88,9 @@ measure_recall(const churn_t *c, const subject_t *s, const expected_t *e, const 
 
 	server_exec(s->conn, "ANALYZE %s", s->table);
 	search_open(&search, s->system, c->set, s->table, c->options->k, 1, c->options->conninfo);
+	(void) prepare_index(s->conn, s->system, c->set, s->table);
 	search_at(&search, s->at);
-	search_warm(&search, WARM_QUERIES);
+	(void) search_warm(&search, WARM_QUERIES);
 	pass = search_pass(&search, e);
 	add(c, s, "recall", when, "recall", pass.recall);
 	add(c, s, "recall", when, "qps", pass.qps);
@@ -143,48 +146,6 @@ record_wal(const churn_t *c, const subject_t *s, const char *variant, wal_mark_t
 		add(c, s, "wal", variant, "full_pages_per_row", (now.pages - from.pages) / (double) rows);
 }
 
-static void
-insert_rows(const churn_t *c, const subject_t *s, const char *statement, size_t first, size_t n)
-{
-	size_t		wire = vector_wire_size(c->set->base.dim);
-	unsigned char *vector = alloc_array(wire, 1);
-	char	   *what = format_string("%s: inserting", s->system->name);
-
-	progress_begin(what, n);
-	for (size_t i = 0; i < n; i++)
-	{
-		unsigned char id[4];
-		const char *values[2] = {(const char *) id, (const char *) vector};
-		int			lengths[2] = {4, (int) wire};
-		int			binary[2] = {1, 1};
-		PGresult   *result;
-
-		put_int32(id, (int32_t) (first + i));
-		put_vector(vector, matrix_row(&c->set->base, first + i), c->set->base.dim);
-		result = PQexecPrepared(s->conn, statement, 2, values, lengths, binary, 0);
-		server_check(s->conn, result, PGRES_COMMAND_OK, "INSERT of one row");
-		PQclear(result);
-		progress_at(i);
-	}
-	progress_end();
-	free(what);
-	free(vector);
-}
-
-static void
-prepare_insert(const subject_t *s, const char *name, const char *table)
-{
-	char	   *insert = format_string("INSERT INTO %s (id, v) VALUES ($1::int, $2::%s)", table,
-									   s->system->type);
-	PGresult   *result;
-
-	server_exec(s->conn, "DEALLOCATE ALL");
-	result = PQprepare(s->conn, name, insert, 0, NULL);
-	server_check(s->conn, result, PGRES_COMMAND_OK, insert);
-	PQclear(result);
-	free(insert);
-}
-
 /* Rate and processor time of a number of rows. */
 typedef struct
 {
@@ -215,11 +176,11 @@ insert_plain(const churn_t *c, const subject_t *s)
 	wal_mark_t	mark;
 
 	create_table(s->conn, s->system, c->set, s->plain);
-	prepare_insert(s, "plain", s->plain);
+	insert_prepare(s->conn, s->system, "plain", s->plain);
 	server_exec(s->conn, "SET synchronous_commit = off");
 	server_exec(s->conn, "CHECKPOINT");
 	mark = wal_mark(s->conn);
-	insert_rows(c, s, "plain", c->first_held, c->per_variant);
+	insert_rows(s->conn, s->system, c->set, "plain", c->first_held, c->per_variant);
 	record_wal(c, s, "no_index", mark, c->per_variant);
 	server_exec(s->conn, "DROP TABLE %s", s->plain);
 }
@@ -250,14 +211,14 @@ insert_steps(const churn_t *c)
 		wal_mark_t	mark;
 		stopwatch_t watch;
 
-		prepare_insert(s, "insert", s->table);
+		insert_prepare(s->conn, s->system, "insert", s->table);
 		server_exec(s->conn, "SET synchronous_commit = off");
 		server_exec(s->conn, "CHECKPOINT");
 		mark = wal_mark(s->conn);
-		insert_rows(c, s, "insert", c->first_held, early);
+		insert_rows(s->conn, s->system, c->set, "insert", c->first_held, early);
 		record_wal(c, s, "after_checkpoint", mark, early);
 		watch = start_watch(s->conn);
-		insert_rows(c, s, "insert", c->first_held + early, n - early);
+		insert_rows(s->conn, s->system, c->set, "insert", c->first_held + early, n - early);
 		record_rate(c, s, "async_commit", watch, n - early);
 	}
 
@@ -269,7 +230,7 @@ insert_steps(const churn_t *c)
 
 		server_exec(s->conn, "SET synchronous_commit = on");
 		watch = start_watch(s->conn);
-		insert_rows(c, s, "insert", c->first_held + n, n);
+		insert_rows(s->conn, s->system, c->set, "insert", c->first_held + n, n);
 		record_rate(c, s, "sync_commit", watch, n);
 	}
 
@@ -283,7 +244,7 @@ insert_steps(const churn_t *c)
 		mark = wal_mark(s->conn);
 		watch = start_watch(s->conn);
 		server_exec(s->conn, "BEGIN");
-		insert_rows(c, s, "insert", c->first_held + 2 * n, n);
+		insert_rows(s->conn, s->system, c->set, "insert", c->first_held + 2 * n, n);
 		server_exec(s->conn, "COMMIT");
 		record_rate(c, s, "one_transaction", watch, n);
 		record_wal(c, s, "steady", mark, n);

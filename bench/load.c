@@ -133,7 +133,7 @@ drop_index(PGconn *conn, const char *table)
 build_t
 build_index(PGconn *conn, const system_t *system, const dataset_t *set, const char *table, size_t k)
 {
-	char	   *statement = system_expand(system, system->index, table, set, k);
+	char	   *statement = system_expand(system, system->index, table, NULL, set, k);
 	char	   *what = format_string("%s: building the index on %s", system->name, set->name);
 	char	   *name;
 	build_t		build;

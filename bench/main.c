@@ -3,24 +3,33 @@
  *		Options, and the order of the tests.
  */
 #define _GNU_SOURCE
+#include "cache.h"
 #include "churn.h"
 #include "dataset.h"
 #include "fail.h"
 #include "load.h"
+#include "mirror.h"
+#include "pin.h"
+#include "prepare.h"
 #include "progress.h"
 #include "report.h"
 #include "results.h"
+#include "scaling.h"
 #include "svg.h"
 #include "sweep.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_DATA 16
 #define SETTLE_QUERIES 50
+
+/* What a single interruption lengthens tells little about the fast systems. */
+#define PASS_SECONDS 0.2
 
 static const char usage[] =
 "knn-bench measures and compares vector indexes of PostgreSQL.\n"
@@ -40,11 +49,15 @@ static const char usage[] =
 "  --set NAME=VALUE      a setting for every connection; may be repeated\n"
 "  --conninfo STRING     how to connect (default: libpq's environment)\n"
 "What to measure:\n"
-"  --tests LIST          of sweep, churn (default: sweep,churn); builds always run\n"
+"  --tests LIST          of sweep, scaling, cache, mirror_insert, churn (default:\n"
+"                        sweep,churn); builds always run\n"
 "  --k N                 neighbours per query (default 10)\n"
 "  --reps N              repetitions of the sweep (default 3)\n"
 "  --build-reps N        repetitions of the build (default 1)\n"
 "  --connections N       clients of the sweep (default 1)\n"
+"  --scaling N,N,...     numbers of clients that the test scaling compares, the\n"
+"                        first of them with the others (default 1,2)\n"
+"  --scaling-at VALUE    sweep value of that (default: the middle one)\n"
 "  --insert-rows N       single-row inserts per variant (default 2000)\n"
 "  --equal-rows N        equal rows added at the end (default 10000)\n"
 "  --delete FRACTION     share deleted before the timed VACUUM (default 0.1)\n"
@@ -70,6 +83,9 @@ typedef struct
 	const char *sets[MAX_SET];
 	int			nsets;
 	bool		do_sweep,
+				do_scaling,
+				do_cache,
+				do_mirror,
 				do_churn;
 	int			reps,
 				build_reps,
@@ -80,6 +96,7 @@ typedef struct
 	const char *csv,
 			   *svg,
 			   *markdown;
+	scaling_options_t scaling;
 	churn_options_t churn;
 } options_t;
 
@@ -112,16 +129,49 @@ parse_tests(options_t *o, const char *text)
 	char	   *list = copy_string(text);
 	char	   *save = NULL;
 
-	o->do_sweep = o->do_churn = false;
+	struct
+	{
+		const char *name;
+		bool	   *chosen;
+	}			tests[] =
+	{
+		{"sweep", &o->do_sweep}, {"scaling", &o->do_scaling}, {"cache", &o->do_cache},
+		{"mirror_insert", &o->do_mirror}, {"churn", &o->do_churn},
+	};
+	size_t		n = sizeof(tests) / sizeof(tests[0]);
+
+	for (size_t i = 0; i < n; i++)
+		*tests[i].chosen = false;
 	for (char *t = strtok_r(list, ",", &save); t != NULL; t = strtok_r(NULL, ",", &save))
 	{
-		if (strcmp(t, "sweep") == 0)
-			o->do_sweep = true;
-		else if (strcmp(t, "churn") == 0)
-			o->do_churn = true;
+		size_t		i;
+
+		for (i = 0; i < n && strcmp(t, tests[i].name) != 0; i++)
+			;
+		if (i < n)
+			*tests[i].chosen = true;
 		else if (strcmp(t, "build") != 0)
-			die("--tests: unknown test \"%s\"; known are build, sweep and churn", t);
+			die("--tests: unknown test \"%s\"; known are build, sweep, scaling, cache, mirror_insert and churn",
+				t);
 	}
+	free(list);
+}
+
+static void
+parse_scaling(scaling_options_t *o, const char *text)
+{
+	char	   *list = copy_string(text);
+	char	   *save = NULL;
+
+	o->nclients = 0;
+	for (char *t = strtok_r(list, ",", &save); t != NULL; t = strtok_r(NULL, ",", &save))
+	{
+		if (o->nclients == MAX_SCALING)
+			die("--scaling %s: more than %d numbers", text, MAX_SCALING);
+		o->clients[o->nclients++] = positive_option("scaling", t, 1000);
+	}
+	if (o->nclients < 2)
+		die("--scaling %s: give at least two numbers of clients, like 1,2", text);
 	free(list);
 }
 
@@ -131,8 +181,8 @@ parse_options(options_t *o, int argc, char **argv)
 	enum
 	{
 		DATA = 256, BASE, QUERY, TRUTH, DIM, MAX_ROWS, MAX_QUERIES, SYSTEMS, ONLY, SWEEP, SET,
-		CONNINFO, TESTS, K, REPS, BUILD_REPS, CONNECTIONS, INSERT_ROWS, EQUAL_ROWS, DELETE,
-		CHURN_AT, REUSE, KEEP, CSV, SVG, MARKDOWN, BEST, HELP
+		CONNINFO, TESTS, K, REPS, BUILD_REPS, CONNECTIONS, SCALING, SCALING_AT, INSERT_ROWS,
+		EQUAL_ROWS, DELETE, CHURN_AT, REUSE, KEEP, CSV, SVG, MARKDOWN, BEST, HELP
 	};
 	static const struct option longs[] =
 	{
@@ -142,7 +192,8 @@ parse_options(options_t *o, int argc, char **argv)
 		{"only", 1, NULL, ONLY}, {"sweep", 1, NULL, SWEEP}, {"set", 1, NULL, SET},
 		{"conninfo", 1, NULL, CONNINFO}, {"tests", 1, NULL, TESTS}, {"k", 1, NULL, K},
 		{"reps", 1, NULL, REPS}, {"build-reps", 1, NULL, BUILD_REPS},
-		{"connections", 1, NULL, CONNECTIONS}, {"insert-rows", 1, NULL, INSERT_ROWS},
+		{"connections", 1, NULL, CONNECTIONS}, {"scaling", 1, NULL, SCALING},
+		{"scaling-at", 1, NULL, SCALING_AT}, {"insert-rows", 1, NULL, INSERT_ROWS},
 		{"equal-rows", 1, NULL, EQUAL_ROWS}, {"delete", 1, NULL, DELETE},
 		{"churn-at", 1, NULL, CHURN_AT}, {"reuse", 0, NULL, REUSE}, {"keep", 0, NULL, KEEP},
 		{"csv", 1, NULL, CSV}, {"svg", 1, NULL, SVG}, {"markdown", 1, NULL, MARKDOWN},
@@ -213,6 +264,12 @@ parse_options(options_t *o, int argc, char **argv)
 				break;
 			case CONNECTIONS:
 				o->connections = positive_option(name, optarg, 1000);
+				break;
+			case SCALING:
+				parse_scaling(&o->scaling, optarg);
+				break;
+			case SCALING_AT:
+				o->scaling.at = optarg;
 				break;
 			case INSERT_ROWS:
 				o->churn.insert_rows = (size_t) positive_option(name, optarg, INT32_MAX / 8);
@@ -289,46 +346,108 @@ open_data(dataset_t *set, const options_t *o, const char *text)
 }
 
 static void
-build_all(const options_t *o, const system_t *systems, int n, const dataset_t *set)
+record_build(const char *set, const char *system, int rep, build_t b)
+{
+	result_add(set, system, "build", "", rep, "seconds", b.seconds);
+	result_add(set, system, "build", "", rep, "cpu_seconds", b.cpu_seconds);
+	result_add(set, system, "build", "", rep, "index_bytes", b.index_bytes);
+	result_add(set, system, "build", "", rep, "wal_bytes", b.wal_bytes);
+	fprintf(stderr, "%s: built in %.1f s, %.1f MB\n", system, b.seconds, b.index_bytes / 1e6);
+}
+
+static build_t
+build_program(program_t *program)
+{
+	program_build_t b = program_build(program);
+
+	return (build_t) {b.seconds, b.cpu_seconds, b.bytes, NAN};
+}
+
+/* Whether an earlier run left the table and its index complete. */
+static bool
+reusable(PGconn *conn, const system_t *s, const char *table, const dataset_t *set)
+{
+	char	   *index;
+
+	if (server_number(conn, "SELECT count(to_regclass('%s'))", table) != 1 ||
+		server_number(conn, "SELECT count(*) FROM %s", table) != (double) set->base.rows)
+		return false;
+	index = index_of(conn, table);
+	if (index == NULL)
+		return false;
+	fprintf(stderr, "%s: reusing %s and %s\n", s->name, table, index);
+	free(index);
+	return true;
+}
+
+static void
+build_all(const options_t *o, const system_t *systems, program_t **programs, int n,
+		  const dataset_t *set)
 {
 	for (int rep = 0; rep < o->build_reps; rep++)
 		for (int i = 0; i < n; i++)
 		{
 			const system_t *s = &systems[i];
-			PGconn	   *conn = server_connect(s, o->conninfo);
-			char	   *table = table_name(s, set);
-			build_t		build;
+			PGconn	   *conn;
+			char	   *table;
 
-			if (o->reuse && server_number(conn, "SELECT count(to_regclass('%s'))", table) == 1 &&
-				server_number(conn, "SELECT count(*) FROM %s", table) == (double) set->base.rows)
+			if (programs[i] != NULL)
 			{
-				char	   *index = index_of(conn, table);
-
-				if (index != NULL)
-				{
-					fprintf(stderr, "%s: reusing %s and %s\n", s->name, table, index);
-					free(index);
-					free(table);
-					PQfinish(conn);
-					continue;
-				}
+				record_build(set->name, s->name, rep, build_program(programs[i]));
+				continue;
 			}
-			if (rep == 0)
-				load_table(conn, s, set, table);
-			build = build_index(conn, s, set, table, o->churn.k);
-			result_add(set->name, s->name, "build", "", rep, "seconds", build.seconds);
-			result_add(set->name, s->name, "build", "", rep, "cpu_seconds", build.cpu_seconds);
-			result_add(set->name, s->name, "build", "", rep, "index_bytes", build.index_bytes);
-			result_add(set->name, s->name, "build", "", rep, "wal_bytes", build.wal_bytes);
-			fprintf(stderr, "%s: built in %.1f s, %.1f MB\n", s->name, build.seconds,
-					build.index_bytes / 1e6);
+			conn = server_connect(s, o->conninfo);
+			table = table_name(s, set);
+			if (!o->reuse || !reusable(conn, s, table, set))
+			{
+				if (rep == 0)
+					load_table(conn, s, set, table);
+				record_build(set->name, s->name, rep,
+							 build_index(conn, s, set, table, o->churn.k));
+			}
+			free(table);
+			PQfinish(conn);
+		}
+}
+
+/* Before the searches: what a system can load, it loads. */
+static void
+prepare_all(const options_t *o, const system_t *systems, program_t **programs, int n,
+			const dataset_t *set)
+{
+	for (int i = 0; i < n; i++)
+		if (programs[i] == NULL && systems[i].prepare != NULL)
+		{
+			PGconn	   *conn = server_connect(&systems[i], o->conninfo);
+			char	   *table = table_name(&systems[i], set);
+			double		seconds = prepare_index(conn, &systems[i], set, table);
+
+			result_add(set->name, systems[i].name, "prepare", "", 0, "done", !isnan(seconds));
+			result_add(set->name, systems[i].name, "prepare", "", 0, "seconds", seconds);
+			if (!isnan(seconds))
+				fprintf(stderr, "%s: prepared in %.3f s\n", systems[i].name, seconds);
 			free(table);
 			PQfinish(conn);
 		}
 }
 
 static void
-sweep_all(const options_t *o, const system_t *systems, int n, const dataset_t *set)
+record_pass(const dataset_t *set, const system_t *s, const char *value, int rep, pass_t p)
+{
+	result_add(set->name, s->name, "sweep", value, rep, "recall", p.recall);
+	result_add(set->name, s->name, "sweep", value, rep, "qps", p.qps);
+	result_add(set->name, s->name, "sweep", value, rep, "p50_us", p.p50_us);
+	result_add(set->name, s->name, "sweep", value, rep, "p95_us", p.p95_us);
+	result_add(set->name, s->name, "sweep", value, rep, "p99_us", p.p99_us);
+	result_add(set->name, s->name, "sweep", value, rep, "cpu_us", p.cpu_us);
+	result_add(set->name, s->name, "sweep", value, rep, "short_answers", p.short_answers);
+	fprintf(stderr, "%-12s %s=%-5s recall %.4f  %8.1f qps  p50 %6.0f  p95 %6.0f  p99 %6.0f  cpu %6.0f us\n",
+			s->name, s->sweep_name, value, p.recall, p.qps, p.p50_us, p.p95_us, p.p99_us, p.cpu_us);
+}
+
+static void
+sweep_all(const options_t *o, const system_t *systems, program_t **programs, int n,
+		  const dataset_t *set)
 {
 	search_t   *searches = alloc_array((size_t) n, sizeof(*searches));
 	expected_t	expected;
@@ -339,12 +458,20 @@ sweep_all(const options_t *o, const system_t *systems, int n, const dataset_t *s
 	{
 		char	   *table = table_name(&systems[i], set);
 
-		search_open(&searches[i], &systems[i], set, table, o->churn.k, o->connections, o->conninfo);
+		if (programs[i] != NULL)
+			search_open_program(&searches[i], &systems[i], set, programs[i], o->churn.k,
+								o->connections);
+		else
+			search_open(&searches[i], &systems[i], set, table, o->churn.k, o->connections,
+						o->conninfo);
 		free(table);
+		if (o->connections > 1 && !search_pin(&searches[i], 0))
+			warn("system \"%s\": its %d clients run where the kernel puts them", systems[i].name,
+				 o->connections);
 
 		/* The widest search touches the most pages. */
 		search_at(&searches[i], systems[i].sweep_values[systems[i].nsweep - 1]);
-		search_warm(&searches[i], set->query.rows);
+		(void) search_warm(&searches[i], set->query.rows);
 		if (systems[i].nsweep > longest)
 			longest = systems[i].nsweep;
 	}
@@ -353,30 +480,82 @@ sweep_all(const options_t *o, const system_t *systems, int n, const dataset_t *s
 			for (int i = 0; i < n; i++)
 			{
 				const char *value;
-				pass_t		p;
 
 				if (v >= systems[i].nsweep)
 					continue;
 				value = systems[i].sweep_values[v];
 				search_at(&searches[i], value);
-				search_warm(&searches[i], SETTLE_QUERIES);
-				p = search_pass(&searches[i], &expected);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "recall", p.recall);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "qps", p.qps);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "p50_us", p.p50_us);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "p95_us", p.p95_us);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "p99_us", p.p99_us);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "cpu_us", p.cpu_us);
-				result_add(set->name, systems[i].name, "sweep", value, rep, "short_answers",
-						   p.short_answers);
-				fprintf(stderr, "%-12s %s=%-5s recall %.4f  %8.1f qps  p50 %6.0f  p95 %6.0f  p99 %6.0f  cpu %6.0f us\n",
-						systems[i].name, systems[i].sweep_name, value, p.recall, p.qps,
-						p.p50_us, p.p95_us, p.p99_us, p.cpu_us);
+				search_last(&searches[i], PASS_SECONDS, search_warm(&searches[i], SETTLE_QUERIES));
+				record_pass(set, &systems[i], value, rep, search_pass(&searches[i], &expected));
 			}
 	for (int i = 0; i < n; i++)
 		search_close(&searches[i]);
 	expected_free(&expected);
 	free(searches);
+}
+
+/* A rival that was not built is left out; the others are measured all the same. */
+static int
+without_missing_programs(system_t *systems, int n)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (systems[i].program != NULL && !program_exists(&systems[i]))
+			warn("system \"%s\" is left out: %s_search was not built, for its library is missing",
+				 systems[i].name, systems[i].program);
+		else
+			systems[kept++] = systems[i];
+	}
+	if (kept == 0)
+		die("no system is left to measure");
+	return kept;
+}
+
+/* The systems that are extensions, for the tests that write. */
+static system_t *
+sql_systems(const system_t *systems, int n, int *count)
+{
+	system_t   *sql = alloc_array((size_t) n, sizeof(*sql));
+
+	*count = 0;
+	for (int i = 0; i < n; i++)
+		if (systems[i].program == NULL)
+			sql[(*count)++] = systems[i];
+	return sql;
+}
+
+static void
+measure(const options_t *o, const system_t *systems, program_t **programs, int n,
+		const dataset_t *set)
+{
+	int			nsql;
+	system_t   *sql = sql_systems(systems, n, &nsql);
+
+	build_all(o, systems, programs, n, set);
+	if (o->do_sweep || o->do_scaling)
+		prepare_all(o, systems, programs, n, set);
+	if (o->do_sweep)
+		sweep_all(o, systems, programs, n, set);
+	if (o->do_scaling)
+		scaling_run(systems, programs, n, set, &o->scaling, o->churn.k, o->reps, o->conninfo);
+	if (o->do_cache)
+		cache_run(sql, nsql, set, o->churn.k, o->reps, o->conninfo);
+	if (o->do_mirror)
+		mirror_run(sql, nsql, set, &o->churn, o->reps);
+	if (o->do_churn && nsql > 0)
+		churn_run(sql, nsql, set, &o->churn);
+	for (int i = 0; i < nsql && !o->keep; i++)
+	{
+		PGconn	   *conn = server_connect(&sql[i], o->conninfo);
+		char	   *table = table_name(&sql[i], set);
+
+		server_exec(conn, "DROP TABLE %s", table);
+		free(table);
+		PQfinish(conn);
+	}
+	free(sql);
 }
 
 int
@@ -385,20 +564,29 @@ main(int argc, char **argv)
 	options_t	o = {
 		.systems_file = "systems.ini", .conninfo = "", .do_sweep = true, .do_churn = true,
 		.reps = 3, .build_reps = 1, .connections = 1,
+		.scaling = {.clients = {1, 2}, .nclients = 2},
 		.churn = {.insert_rows = 2000, .equal_rows = 10000, .delete_fraction = 0.1, .k = 10}
 	};
 	dataset_t	sets[MAX_DATA];
 	system_t   *systems;
+	program_t **programs;
 	report_t	report = {0};
+	char	  **titles;
 	int			n;
 
 	parse_options(&o, argc, argv);
+	(void) pin_cores();			/* as we were started */
 	systems = systems_read(o.systems_file, o.only, &n);
+	n = without_missing_programs(systems, n);
+	programs = alloc_array((size_t) n, sizeof(*programs));
+	titles = alloc_array((size_t) n, sizeof(*titles));
+	memset(programs, 0, (size_t) n * sizeof(*programs));
+	memset(titles, 0, (size_t) n * sizeof(*titles));
 	for (int i = 0; i < n; i++)
 	{
 		if (o.sweep != NULL)
 			system_set_sweep(&systems[i], o.sweep);
-		for (int j = 0; j < o.nsets; j++)
+		for (int j = 0; j < o.nsets && systems[i].program == NULL; j++)
 		{
 			char	   *name = copy_string(o.sets[j]);
 			char	   *value = strchr(name, '=');
@@ -415,8 +603,11 @@ main(int argc, char **argv)
 	/* A mistake in the last system should not show after an hour. */
 	for (int i = 0; i < n; i++)
 	{
-		PGconn	   *conn = server_connect(&systems[i], o.conninfo);
+		PGconn	   *conn;
 
+		if (systems[i].program != NULL)
+			continue;
+		conn = server_connect(&systems[i], o.conninfo);
 		if (systems[i].extension != NULL)
 			server_exec(conn, "CREATE EXTENSION IF NOT EXISTS %s", systems[i].extension);
 		PQfinish(conn);
@@ -425,26 +616,22 @@ main(int argc, char **argv)
 	report = (report_t)
 	{
 		.argc = argc, .argv = argv, .sets = sets, .systems = systems, .nsystems = n,
-			.conninfo = o.conninfo, .k = o.churn.k, .reps = o.reps, .connections = o.connections,
+			.titles = titles, .conninfo = o.conninfo, .k = o.churn.k, .reps = o.reps, .connections = o.connections,
 			.best = o.best
 	};
 	for (int d = 0; d < o.ndata; d++)
 	{
 		open_data(&sets[d], &o, o.data[d]);
-		build_all(&o, systems, n, &sets[d]);
-		if (o.do_sweep)
-			sweep_all(&o, systems, n, &sets[d]);
-		if (o.do_churn)
-			churn_run(systems, n, &sets[d], &o.churn);
-		for (int i = 0; i < n && !o.keep; i++)
-		{
-			PGconn	   *conn = server_connect(&systems[i], o.conninfo);
-			char	   *table = table_name(&systems[i], &sets[d]);
-
-			server_exec(conn, "DROP TABLE %s", table);
-			free(table);
-			PQfinish(conn);
-		}
+		for (int i = 0; i < n; i++)
+			if (systems[i].program != NULL)
+			{
+				programs[i] = program_start(&systems[i], &sets[d]);
+				titles[i] = copy_string(program_title(programs[i]));
+			}
+		measure(&o, systems, programs, n, &sets[d]);
+		for (int i = 0; i < n; i++)
+			if (programs[i] != NULL)
+				program_stop(programs[i]);
 		if (o.svg != NULL && o.do_sweep)
 			svg_write(o.svg, &sets[d], systems, n);
 

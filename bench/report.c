@@ -7,6 +7,7 @@
 #include "machine.h"
 #include "results.h"
 #include "server.h"
+#include "tables.h"
 
 #include <errno.h>
 #include <math.h>
@@ -15,22 +16,8 @@
 #include <string.h>
 
 static const double recall_targets[] = {0.90, 0.95, 0.98, 0.99};
+#define MAX_PLACES 16
 #define NTARGETS (sizeof(recall_targets) / sizeof(recall_targets[0]))
-
-static void
-write_number(FILE *out, double v)
-{
-	double		size = fabs(v);
-
-	if (size >= 1000 || v == floor(v))
-		fprintf(out, "%.0f", v);
-	else if (size >= 100)
-		fprintf(out, "%.1f", v);
-	else if (size >= 1)
-		fprintf(out, "%.2f", v);
-	else
-		fprintf(out, "%.4f", v);
-}
 
 /*
  * The options that change the numbers: where files lie, how to connect and
@@ -74,24 +61,37 @@ write_servers(FILE *out, const report_t *r)
 	{
 		"shared_buffers", "maintenance_work_mem", "work_mem", "fsync", "full_page_writes",
 		"wal_compression", "max_wal_size", "max_parallel_maintenance_workers",
-		"shared_preload_libraries", "huge_pages",
+		"shared_preload_libraries", "knn.cache_size", "huge_pages",
 	};
 	char	   *before = copy_string("");
 
 	for (int i = 0; i < r->nsystems; i++)
 	{
 		const system_t *s = &r->systems[i];
-		PGconn	   *conn = server_connect(s, r->conninfo);
-		char	   *server = server_text(conn, "SHOW server_version");
+		PGconn	   *conn;
+		char	   *server;
 		char	   *version = NULL;
 
+		if (s->program != NULL)
+		{
+			fprintf(out, "- %s: %s %s, no server, `%s`, sweep of `%s`\n", s->name, s->program,
+					r->titles[i] != NULL ? r->titles[i] : "", s->index, s->sweep_name);
+			continue;
+		}
+		conn = server_connect(s, r->conninfo);
+		server = server_text(conn, "SHOW server_version");
 		if (s->extension != NULL)
 			version = server_text(conn, "SELECT extversion FROM pg_extension WHERE extname = '%s'",
 								  s->extension);
 		fprintf(out, "- %s: ", s->name);
 		if (s->extension != NULL)
 			fprintf(out, "extension %s %s, ", s->extension, version ? version : "(unknown)");
-		fprintf(out, "`%s`, sweep of `%s`\n", s->index, s->sweep_name);
+		fprintf(out, "`%s`, sweep of `%s`", s->index, s->sweep_name);
+		for (int j = 0; j < s->nset; j++)
+			fprintf(out, ", `%s = %s`", s->set_names[j], s->set_values[j]);
+		if (s->prepare != NULL)
+			fprintf(out, ", after `%s`", s->prepare);
+		fprintf(out, "\n");
 		free(version);
 
 		/* The same server is described once. */
@@ -101,9 +101,13 @@ write_servers(FILE *out, const report_t *r)
 			for (size_t j = 0; j < sizeof(settings) / sizeof(settings[0]); j++)
 			{
 				char	   *value = server_text(conn, "SELECT current_setting('%s', true)", settings[j]);
-				char	   *longer = format_string("%s%s%s = %s", text, j ? ", " : ": ", settings[j],
-												   value && *value ? value : "(empty)");
+				char	   *longer;
 
+				/* A setting of an extension that is not loaded. */
+				if (value == NULL)
+					continue;
+				longer = format_string("%s%s%s = %s", text, j ? ", " : ": ", settings[j],
+									   *value ? value : "(empty)");
 				free(text);
 				free(value);
 				text = longer;
@@ -117,117 +121,6 @@ write_servers(FILE *out, const report_t *r)
 		PQfinish(conn);
 	}
 	free(before);
-}
-
-/*
- * A sweep's metric (greater than zero) at a recall, on the line between the two measured points
- * around it: linear in recall and in the metric's logarithm.  Returns '=' for
- * that, '>' when the least exact point is already better (its value is given,
- * the true one is better still), 0 when no point reaches the target.
- */
-static char
-value_at_recall(const dataset_t *set, const system_t *s, double target, const char *metric,
-				double *value)
-{
-	double		low_recall = -1,
-				low_value = 0,
-				high_recall = 2,
-				high_value = 0;
-
-	for (int v = 0; v < s->nsweep; v++)
-	{
-		double		recall,
-					q;
-
-		if (!result_summary(set->name, s->name, "sweep", s->sweep_values[v], "recall", &recall) ||
-			!result_summary(set->name, s->name, "sweep", s->sweep_values[v], metric, &q) ||
-			!(q > 0))
-			continue;
-
-		/* Nearest on either side; of equal recall the first, which searched less. */
-		if (recall >= target && recall < high_recall)
-			high_recall = recall, high_value = q;
-		if (recall < target && recall > low_recall)
-			low_recall = recall, low_value = q;
-	}
-	if (high_recall > 1)
-		return 0;
-	if (low_recall < 0)
-	{
-		*value = high_value;
-		return '>';
-	}
-	*value = exp(log(low_value) + (log(high_value) - log(low_value)) *
-				 (target - low_recall) / (high_recall - low_recall));
-	return '=';
-}
-
-static void
-table_head(FILE *out, const report_t *r, const char *first)
-{
-	fprintf(out, "| %s |", first);
-	for (int i = 0; i < r->nsystems; i++)
-		fprintf(out, " %s |", r->systems[i].name);
-	for (int i = 1; i < r->nsystems; i++)
-		fprintf(out, " %s / %s |", r->systems[i].name, r->systems[0].name);
-	fprintf(out, "\n|---|");
-	for (int i = 0; i < 2 * r->nsystems - 1; i++)
-		fprintf(out, "---:|");
-	fprintf(out, "\n");
-}
-
-/* A row of medians; nothing when no system has any. */
-static void
-table_row(FILE *out, const report_t *r, const dataset_t *set, const char *label,
-		  const char *test, const char *at, const char *metric, double unit)
-{
-	double	   *values = alloc_array((size_t) r->nsystems, sizeof(*values));
-	bool		any = false;
-
-	for (int i = 0; i < r->nsystems; i++)
-	{
-		if (result_summary(set->name, r->systems[i].name, test, at, metric, &values[i]))
-		{
-			values[i] /= unit;
-			any = true;
-		}
-		else
-			values[i] = NAN;
-	}
-	if (any)
-	{
-		fprintf(out, "| %s |", label);
-		for (int i = 0; i < r->nsystems; i++)
-		{
-			fprintf(out, " ");
-			if (isnan(values[i]))
-				fprintf(out, "-");
-			else
-				write_number(out, values[i]);
-			fprintf(out, " |");
-		}
-		for (int i = 1; i < r->nsystems; i++)
-		{
-			if (isnan(values[i]) || isnan(values[0]) || values[0] == 0)
-				fprintf(out, " - |");
-			else
-				fprintf(out, " %.2f |", values[i] / values[0]);
-		}
-		fprintf(out, "\n");
-	}
-	free(values);
-}
-
-static bool
-has_test(const dataset_t *set, const char *test)
-{
-	size_t		n;
-	const result_row_t *rows = result_rows(&n);
-
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(rows[i].test, test) == 0 && strcmp(rows[i].dataset, set->name) == 0)
-			return true;
-	return false;
 }
 
 /* better is the sign of a bound: the least exact point is worse than the target's. */
@@ -307,10 +200,8 @@ static void
 write_churn(FILE *out, const report_t *r, const dataset_t *set)
 {
 	/* The shares deleted are options, so their names are looked up. */
-	const char *stages[16];
-	int			nstages = 0;
-	size_t		n;
-	const result_row_t *rows = result_rows(&n);
+	const char *places[MAX_PLACES];
+	int			nplaces;
 
 	table_head(out, r, "writing");
 	table_row(out, r, set, "INSERT, a transaction each, asynchronous commit (rows/s)",
@@ -335,49 +226,43 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 	table_row(out, r, set, "full-page images per row, steady", "wal", "steady",
 			  "full_pages_per_row", 1);
 	table_row(out, r, set, "WAL per equal row (bytes)", "wal", "equal_rows", "bytes_per_row", 1);
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(rows[i].dataset, set->name) == 0 && strcmp(rows[i].test, "vacuum") == 0 &&
-			strcmp(rows[i].metric, "seconds") == 0 &&
-			strcmp(rows[i].system, r->systems[0].name) == 0)
-		{
-			char	   *total = format_string("VACUUM at %s deleted (s)", rows[i].at);
-			char	   *index = format_string("VACUUM at %s deleted, index part (s)", rows[i].at);
-			char	   *cpu = format_string("VACUUM at %s deleted, server CPU (s)", rows[i].at);
-			char	   *wal = format_string("VACUUM at %s deleted, WAL (MB)", rows[i].at);
+	nplaces = places_of(set, "vacuum", "seconds", places, MAX_PLACES);
+	for (int i = 0; i < nplaces; i++)
+	{
+		char	   *total = format_string("VACUUM at %s deleted (s)", places[i]);
+		char	   *index = format_string("VACUUM at %s deleted, index part (s)", places[i]);
+		char	   *cpu = format_string("VACUUM at %s deleted, server CPU (s)", places[i]);
+		char	   *wal = format_string("VACUUM at %s deleted, WAL (MB)", places[i]);
 
-			table_row(out, r, set, total, "vacuum", rows[i].at, "seconds", 1);
-			table_row(out, r, set, index, "vacuum", rows[i].at, "index_seconds", 1);
-			table_row(out, r, set, cpu, "vacuum", rows[i].at, "cpu_seconds", 1);
-			table_row(out, r, set, wal, "vacuum", rows[i].at, "wal_bytes", 1e6);
-			free(total);
-			free(index);
-			free(cpu);
-			free(wal);
-		}
+		table_row(out, r, set, total, "vacuum", places[i], "seconds", 1);
+		table_row(out, r, set, index, "vacuum", places[i], "index_seconds", 1);
+		table_row(out, r, set, cpu, "vacuum", places[i], "cpu_seconds", 1);
+		table_row(out, r, set, wal, "vacuum", places[i], "wal_bytes", 1e6);
+		free(total);
+		free(index);
+		free(cpu);
+		free(wal);
+	}
 	fprintf(out, "\n");
 
 	table_head(out, r, "recall while the table changes");
 	table_row(out, r, set, "at the setting", "churn_setting", "", "value", 1);
-	for (size_t i = 0; i < n && nstages < 16; i++)
-		if (strcmp(rows[i].dataset, set->name) == 0 && strcmp(rows[i].test, "recall") == 0 &&
-			strcmp(rows[i].metric, "recall") == 0 &&
-			strcmp(rows[i].system, r->systems[0].name) == 0)
-			stages[nstages++] = rows[i].at;
-	for (int i = 0; i < nstages; i++)
+	nplaces = places_of(set, "recall", "recall", places, MAX_PLACES);
+	for (int i = 0; i < nplaces; i++)
 	{
-		char	   *qps = format_string("%s, queries/s", stages[i]);
-		char	   *cpu = format_string("%s, server CPU µs per query", stages[i]);
-		char	   *bytes = format_string("%s, index (MB)", stages[i]);
+		char	   *qps = format_string("%s, queries/s", places[i]);
+		char	   *cpu = format_string("%s, server CPU µs per query", places[i]);
+		char	   *bytes = format_string("%s, index (MB)", places[i]);
 
-		table_row(out, r, set, stages[i], "recall", stages[i], "recall", 1);
-		table_row(out, r, set, qps, "recall", stages[i], "qps", 1);
-		table_row(out, r, set, cpu, "recall", stages[i], "cpu_us", 1);
-		table_row(out, r, set, bytes, "recall", stages[i], "index_bytes", 1e6);
-		if (any_above_zero(r, set, stages[i], "short_answers"))
+		table_row(out, r, set, places[i], "recall", places[i], "recall", 1);
+		table_row(out, r, set, qps, "recall", places[i], "qps", 1);
+		table_row(out, r, set, cpu, "recall", places[i], "cpu_us", 1);
+		table_row(out, r, set, bytes, "recall", places[i], "index_bytes", 1e6);
+		if (any_above_zero(r, set, places[i], "short_answers"))
 		{
-			char	   *few = format_string("%s, queries with fewer than %zu rows", stages[i], r->k);
+			char	   *few = format_string("%s, queries with fewer than %zu rows", places[i], r->k);
 
-			table_row(out, r, set, few, "recall", stages[i], "short_answers", 1);
+			table_row(out, r, set, few, "recall", places[i], "short_answers", 1);
 			free(few);
 		}
 		free(qps);
@@ -385,6 +270,18 @@ write_churn(FILE *out, const report_t *r, const dataset_t *set)
 		free(bytes);
 	}
 	fprintf(out, "\n");
+}
+
+/* A system without the cache it is meant to have is another system. */
+static void
+write_prepared(FILE *out, const report_t *r, const dataset_t *set)
+{
+	double		done;
+
+	for (int i = 0; i < r->nsystems; i++)
+		if (result_summary(set->name, r->systems[i].name, "prepare", "", "done", &done) && done == 0)
+			fprintf(out, "%s was measured without its cache: `%s` failed.\n\n", r->systems[i].name,
+					r->systems[i].prepare);
 }
 
 void
@@ -414,12 +311,18 @@ report_write(const report_t *r, const char *path)
 			table_row(out, r, set, "WAL (MB)", "build", "", "wal_bytes", 1e6);
 			fprintf(out, "\n");
 		}
+		write_prepared(out, r, set);
 		if (has_test(set, "sweep"))
 		{
+			write_ratios(out, r, set);
 			write_targets(out, r, set, "queries/s at recall", "qps", "≥ ");
 			write_targets(out, r, set, "server CPU µs per query at recall", "cpu_us", "≤ ");
+			write_latencies(out, r, set);
 			write_curves(out, r, set);
 		}
+		write_scaling(out, r, set);
+		write_cache(out, r, set);
+		write_mirror(out, r, set);
 		if (has_test(set, "recall"))
 			write_churn(out, r, set);
 	}

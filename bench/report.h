@@ -16,6 +16,7 @@ typedef struct
 	int			nsets;
 	const system_t *systems;
 	int			nsystems;
+	char	  **titles;			/* how programs describe themselves; NULL: SQL */
 	const char *conninfo;
 	size_t		k;
 	int			reps;

@@ -81,7 +81,7 @@ result_summary(const char *dataset, const char *system, const char *test, const 
 	if (n > 0)
 	{
 		*value = median_of(values, n);	/* sorts them */
-		if (best && (strcmp(metric, "qps") == 0 || strcmp(metric, "rows_per_second") == 0))
+		if (best && (strcmp(metric, "qps") == 0 || ends_with(metric, "per_second")))
 			*value = values[n - 1];
 		else if (best && (ends_with(metric, "_us") || ends_with(metric, "seconds")))
 			*value = values[0];

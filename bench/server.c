@@ -151,25 +151,55 @@ server_number(PGconn *conn, const char *fmt,...)
 	return number;
 }
 
+bool
+server_try(PGconn *conn, const char *statement, char **text, char **message)
+{
+	PGresult   *result = PQexec(conn, statement);
+	ExecStatusType status = PQresultStatus(result);
+	bool		done = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+
+	*text = *message = NULL;
+	if (done && PQntuples(result) > 0 && PQnfields(result) > 0 && !PQgetisnull(result, 0, 0))
+		*text = copy_string(PQgetvalue(result, 0, 0));
+	if (!done)
+	{
+		const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+		*message = copy_string(primary != NULL ? primary : PQerrorMessage(conn));
+	}
+	PQclear(result);
+	return done;
+}
+
 double
 server_wal_bytes(PGconn *conn)
 {
 	return server_number(conn, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')");
 }
 
+pid_t
+server_pid(PGconn *conn)
+{
+	const char *host = PQhost(conn);
+
+	/* Only a socket directory says that the process id means something here. */
+	if (host == NULL || (host[0] != '/' && host[0] != '@'))
+		return 0;
+	return (pid_t) PQbackendPID(conn);
+}
+
 double
 server_cpu_seconds(PGconn *conn)
 {
-	const char *host = PQhost(conn);
+	pid_t		pid = server_pid(conn);
 	char		path[64];
 	unsigned long long nanoseconds;
 	FILE	   *f;
 	int			got;
 
-	/* Only a socket directory says that the process id means something here. */
-	if (host == NULL || (host[0] != '/' && host[0] != '@'))
+	if (pid == 0)
 		return NAN;
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", PQbackendPID(conn));
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int) pid);
 	f = fopen(path, "r");
 	if (f == NULL)
 		return NAN;

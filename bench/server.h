@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "systems.h"
 
@@ -25,12 +26,21 @@ extern char *server_text(PGconn *conn, const char *fmt, ...)
 extern double server_number(PGconn *conn, const char *fmt, ...)
 			__attribute__((format(printf, 2, 3)));
 
+/*
+ * The same for a statement that this server may lack: false, with the message
+ * (to be freed), when it failed.
+ */
+extern bool server_try(PGconn *conn, const char *statement, char **text, char **message);
+
 /* Dies unless the result has the wanted status; statement is for the message. */
 extern void server_check(PGconn *conn, const PGresult *result, ExecStatusType wanted,
 						 const char *statement);
 
 /* Bytes of WAL written since the server's first. */
 extern double server_wal_bytes(PGconn *conn);
+
+/* The connection's server process; 0 when the server is not on this machine. */
+extern pid_t server_pid(PGconn *conn);
 
 /*
  * Processor time of the connection's server process, which other load on the

@@ -6,6 +6,7 @@
 #include "sweep.h"
 #include "fail.h"
 #include "load.h"
+#include "pin.h"
 #include "progress.h"
 #include "results.h"
 
@@ -20,6 +21,8 @@
  * so that it also covers cosine distances near zero.
  */
 #define TIE_SLACK 1e-6
+
+#define MAX_ROUNDS 1000
 
 void
 expected_init(expected_t *e, const dataset_t *set, size_t k, const uint8_t *alive,
@@ -108,19 +111,38 @@ judge(const expected_t *e, size_t q, const int32_t *ids, size_t n, const char *s
 	return (double) right / (double) e->k;
 }
 
+static void
+search_init(search_t *s, const system_t *system, const dataset_t *set, size_t k, int clients)
+{
+	memset(s, 0, sizeof(*s));
+	s->system = system;
+	s->set = set;
+	s->k = k;
+	s->rounds = 1;
+	s->nconn = clients;
+	s->cores = alloc_array((size_t) clients, sizeof(*s->cores));
+	for (int i = 0; i < clients; i++)
+		s->cores[i] = -1;
+}
+
+void
+search_open_program(search_t *s, const system_t *system, const dataset_t *set,
+					program_t *program, size_t k, int clients)
+{
+	search_init(s, system, set, k, clients);
+	s->program = program;
+}
+
 void
 search_open(search_t *s, const system_t *system, const dataset_t *set, const char *table,
 			size_t k, int connections, const char *conninfo)
 {
 	const char *template = system->query != NULL ? system->query :
 		"SELECT id FROM {table} ORDER BY v {op} $1::{type} LIMIT {k}";
-	char	   *query = system_expand(system, template, table, set, k);
+	char	   *query = system_expand(system, template, table, NULL, set, k);
 	size_t		wire = vector_wire_size(set->query.dim);
 
-	s->system = system;
-	s->set = set;
-	s->k = k;
-	s->nconn = connections;
+	search_init(s, system, set, k, connections);
 	s->conns = alloc_array((size_t) connections, sizeof(*s->conns));
 	for (int i = 0; i < connections; i++)
 	{
@@ -143,9 +165,10 @@ search_open(search_t *s, const system_t *system, const dataset_t *set, const cha
 void
 search_close(search_t *s)
 {
-	for (int i = 0; i < s->nconn; i++)
+	for (int i = 0; i < s->nconn && s->conns != NULL; i++)
 		PQfinish(s->conns[i]);
 	free(s->conns);
+	free(s->cores);
 	free(s->index);
 	free(s->params);
 	memset(s, 0, sizeof(*s));
@@ -188,6 +211,9 @@ check_plan(search_t *s)
 void
 search_at(search_t *s, const char *value)
 {
+	s->value = value;
+	if (s->program != NULL)
+		return;
 	for (int i = 0; i < s->nconn; i++)
 	{
 		char	   *literal = PQescapeLiteral(s->conns[i], value, strlen(value));
@@ -223,17 +249,68 @@ ask(const search_t *s, PGconn *conn, size_t q, int32_t *ids)
 	return n;
 }
 
-void
+bool
+search_pin(search_t *s, int first_core)
+{
+	int			cores = pin_cores();
+
+	if (s->nconn > cores)
+		return false;
+	for (int i = 0; i < s->nconn; i++)
+	{
+		int			core = pin_core((first_core + i) % cores);
+
+		if (s->program == NULL)
+		{
+			pid_t		pid = server_pid(s->conns[i]);
+
+			if (pid == 0 || !pin_to(pid, core))
+				return false;
+		}
+		s->cores[i] = core;
+	}
+	return true;
+}
+
+double
+search_one(search_t *s, size_t q)
+{
+	int32_t    *ids = alloc_array(s->k, sizeof(*ids));
+	double		seconds = -now_seconds();
+
+	ask(s, s->conns[0], q, ids);
+	seconds += now_seconds();
+	free(ids);
+	return seconds;
+}
+
+double
 search_warm(search_t *s, size_t n)
 {
 	int32_t    *ids = alloc_array(s->k, sizeof(*ids));
+	size_t		clients = s->program != NULL ? 1 : (size_t) s->nconn;
+	double		seconds;
 
 	if (n > s->set->query.rows)
 		n = s->set->query.rows;
-	for (int c = 0; c < s->nconn; c++)
-		for (size_t q = 0; q < n; q++)
-			ask(s, s->conns[c], q, ids);
+	seconds = -now_seconds();
+	if (s->program != NULL)
+		program_warm(s->program, s->value, s->k, n);
+	else
+		for (size_t c = 0; c < clients; c++)
+			for (size_t q = 0; q < n; q++)
+				ask(s, s->conns[c], q, ids);
+	seconds += now_seconds();
 	free(ids);
+	return seconds / (double) (n * clients);
+}
+
+void
+search_last(search_t *s, double pass_seconds, double query_seconds)
+{
+	double		rounds = ceil(pass_seconds / (query_seconds * (double) s->set->query.rows));
+
+	s->rounds = rounds > MAX_ROUNDS ? MAX_ROUNDS : rounds > 1 ? (size_t) rounds : 1;
 }
 
 typedef struct
@@ -241,11 +318,10 @@ typedef struct
 	const search_t *s;
 	int			conn;
 	pthread_barrier_t *start;
-	int32_t    *ids;			/* query.rows x k */
-	size_t	   *counts;
-	double	   *seconds;		/* per query */
-	double		began,
-				ended;
+	int32_t    *ids;			/* queries x k, of the last round */
+	int32_t    *counts;
+	double	   *latencies;		/* queries x rounds */
+	double	   *seconds;		/* from its first query to its last answer */
 } client_t;
 
 static void *
@@ -255,21 +331,65 @@ client_main(void *arg)
 	const search_t *s = c->s;
 	size_t		nq = s->set->query.rows;
 	size_t		first = nq * (size_t) c->conn / (size_t) s->nconn;
+	int			core = s->cores[c->conn];
 
+	if (core >= 0 && !pin_to(0, core))
+		die("cannot move a client to core %d", core);
 	pthread_barrier_wait(c->start);
-	c->began = now_seconds();
-	for (size_t i = 0; i < nq; i++)
+	*c->seconds = -now_seconds();
+	for (size_t i = 0; i < nq * s->rounds; i++)
 	{
 		size_t		q = (first + i) % nq;
 		double		t = now_seconds();
 
-		c->counts[q] = ask(s, s->conns[c->conn], q, c->ids + q * s->k);
-		c->seconds[q] = now_seconds() - t;
+		c->counts[q] = (int32_t) ask(s, s->conns[c->conn], q, c->ids + q * s->k);
+		c->latencies[i] = now_seconds() - t;
 		if (c->conn == 0)
 			progress_at(i);
 	}
-	c->ended = now_seconds();
+	*c->seconds += now_seconds();
+	if (core >= 0)
+		pin_undo(0);
 	return NULL;
+}
+
+/* The same as a program's answer, from threads that send SQL. */
+static program_answer_t
+search_sql(search_t *s)
+{
+	size_t		nq = s->set->query.rows;
+	size_t		clients = (size_t) s->nconn;
+	client_t   *client = alloc_array(clients, sizeof(*client));
+	pthread_t  *threads = alloc_array(clients, sizeof(*threads));
+	program_answer_t a = {0};
+	pthread_barrier_t start;
+
+	a.seconds = alloc_array(clients, sizeof(*a.seconds));
+	a.ids = alloc_array(clients * nq * s->k, sizeof(*a.ids));
+	a.counts = alloc_array(clients * nq, sizeof(*a.counts));
+	a.latencies = alloc_array(clients * nq * s->rounds, sizeof(*a.latencies));
+	pthread_barrier_init(&start, NULL, (unsigned) clients);
+	for (size_t c = 0; c < clients; c++)
+		a.cpu_seconds -= server_cpu_seconds(s->conns[c]);
+	for (size_t c = 0; c < clients; c++)
+	{
+		client[c] = (client_t)
+		{
+			s, (int) c, &start, a.ids + c * nq * s->k, a.counts + c * nq,
+				a.latencies + c * nq * s->rounds, a.seconds + c
+		};
+		if (c > 0 && pthread_create(&threads[c], NULL, client_main, &client[c]) != 0)
+			die("cannot start %zu threads; use fewer --connections", clients);
+	}
+	client_main(&client[0]);
+	for (size_t c = 1; c < clients; c++)
+		pthread_join(threads[c], NULL);
+	pthread_barrier_destroy(&start);
+	for (size_t c = 0; c < clients; c++)
+		a.cpu_seconds += server_cpu_seconds(s->conns[c]);
+	free(client);
+	free(threads);
+	return a;
 }
 
 static double
@@ -285,62 +405,32 @@ search_pass(search_t *s, const expected_t *e)
 {
 	size_t		nq = s->set->query.rows;
 	size_t		clients = (size_t) s->nconn;
-	client_t   *client = alloc_array(clients, sizeof(*client));
-	pthread_t  *threads = alloc_array(clients, sizeof(*threads));
-	double	   *seconds = alloc_array(nq * clients, sizeof(*seconds));
-	pthread_barrier_t start;
-	double		began = 0,
-				ended = 0,
-				right = 0,
-				cpu = 0;
+	size_t		answers = clients * nq;
+	size_t		asked = answers * s->rounds;
+	program_answer_t a;
+	double		right = 0;
 	pass_t		pass = {0};
 
-	pthread_barrier_init(&start, NULL, (unsigned) clients);
-	progress_begin(s->system->name, nq);
-	for (size_t c = 0; c < clients; c++)
-		cpu -= server_cpu_seconds(s->conns[c]);
-	for (size_t c = 0; c < clients; c++)
-	{
-		client[c] = (client_t)
-		{
-			s, (int) c, &start, alloc_array(nq * s->k, sizeof(int32_t)),
-				alloc_array(nq, sizeof(size_t)), seconds + c * nq, 0, 0
-		};
-		if (c > 0 && pthread_create(&threads[c], NULL, client_main, &client[c]) != 0)
-			die("cannot start %zu threads; use fewer --connections", clients);
-	}
-	client_main(&client[0]);
-	for (size_t c = 1; c < clients; c++)
-		pthread_join(threads[c], NULL);
+	progress_begin(s->system->name, nq * s->rounds);
+	a = s->program == NULL ? search_sql(s) :
+		program_search(s->program, s->value, s->k, s->rounds, s->cores, clients);
 	progress_end();
-	pthread_barrier_destroy(&start);
-	for (size_t c = 0; c < clients; c++)
-		cpu += server_cpu_seconds(s->conns[c]);
-
-	for (size_t c = 0; c < clients; c++)
+	for (size_t i = 0; i < answers; i++)
 	{
-		if (c == 0 || client[c].began < began)
-			began = client[c].began;
-		if (c == 0 || client[c].ended > ended)
-			ended = client[c].ended;
-		for (size_t q = 0; q < nq; q++)
-		{
-			right += judge(e, q, client[c].ids + q * s->k, client[c].counts[q], s->system->name);
-			if (client[c].counts[q] < s->k)
-				pass.short_answers += 1;
-		}
-		free(client[c].ids);
-		free(client[c].counts);
+		right += judge(e, i % nq, a.ids + i * s->k, (size_t) a.counts[i], s->system->name);
+		if ((size_t) a.counts[i] < s->k)
+			pass.short_answers += 1;
 	}
-	(void) median_of(seconds, nq * clients);	/* sorts them */
-	pass.recall = right / (double) (nq * clients);
-	pass.qps = (double) (nq * clients) / (ended - began);
-	pass.p50_us = 1e6 * percentile(seconds, nq * clients, 0.50);
-	pass.p95_us = 1e6 * percentile(seconds, nq * clients, 0.95);
-	pass.p99_us = 1e6 * percentile(seconds, nq * clients, 0.99);
-	pass.cpu_us = 1e6 * cpu / (double) (nq * clients);
-	free(seconds);
-	free(client);
-	free(threads);
+	(void) median_of(a.latencies, asked);	/* sorts them */
+	pass.recall = right / (double) answers;
+
+	/* The sum of the clients' speeds: not the slowest one's alone. */
+	for (size_t c = 0; c < clients; c++)
+		pass.qps += (double) (nq * s->rounds) / a.seconds[c];
+	pass.p50_us = 1e6 * percentile(a.latencies, asked, 0.50);
+	pass.p95_us = 1e6 * percentile(a.latencies, asked, 0.95);
+	pass.p99_us = 1e6 * percentile(a.latencies, asked, 0.99);
+	pass.cpu_us = 1e6 * a.cpu_seconds / (double) asked;
+	program_answer_free(&a);
 	return pass;
 }

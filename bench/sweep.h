@@ -5,6 +5,7 @@
 #ifndef BENCH_SWEEP_H
 #define BENCH_SWEEP_H
 
+#include "program.h"
 #include "server.h"
 
 /*
@@ -26,16 +27,23 @@ extern void expected_init(expected_t *e, const dataset_t *set, size_t k,
 						  const uint8_t *alive, size_t equal_rows, const float *equal);
 extern void expected_free(expected_t *e);
 
-/* Connections with the query prepared, and what they need. */
+/*
+ * Connections with the query prepared, and what they need; or a program that
+ * searches in the same way.
+ */
 typedef struct
 {
 	const system_t *system;
 	const dataset_t *set;
 	size_t		k;
+	size_t		rounds;			/* times that a pass asks all queries */
 	int			nconn;
+	int		   *cores;			/* of each client and its server process; -1: any */
 	PGconn	  **conns;
 	char	   *index;
 	unsigned char *params;		/* every query in wire form */
+	program_t  *program;		/* NULL: SQL */
+	const char *value;			/* of the sweep, for a program */
 } search_t;
 
 typedef struct
@@ -51,13 +59,31 @@ typedef struct
 
 extern void search_open(search_t *s, const system_t *system, const dataset_t *set,
 						const char *table, size_t k, int connections, const char *conninfo);
+extern void search_open_program(search_t *s, const system_t *system, const dataset_t *set,
+								program_t *program, size_t k, int clients);
 extern void search_close(search_t *s);
 
 /* Sets the sweep's setting and makes sure that the plan uses the index. */
 extern void search_at(search_t *s, const char *value);
 
-/* Runs the first n queries untimed. */
-extern void search_warm(search_t *s, size_t n);
+/*
+ * Puts each client and its server process together on a core of their own,
+ * beginning with the core of that number.  False when that cannot be done: too
+ * few cores, a server elsewhere, or another user's.
+ */
+extern bool search_pin(search_t *s, int first_core);
+
+/* Seconds of the first connection's next query. */
+extern double search_one(search_t *s, size_t q);
+
+/*
+ * Runs the first n queries and judges nothing; returns about how many seconds
+ * one took.
+ */
+extern double search_warm(search_t *s, size_t n);
+
+/* As many rounds that a pass lasts so long, when a query takes so long. */
+extern void search_last(search_t *s, double pass_seconds, double query_seconds);
 
 /* All queries, timed and judged. */
 extern pass_t search_pass(search_t *s, const expected_t *e);

@@ -70,6 +70,7 @@ take_key(system_t *s, const char *path, int line, char *key, char *value)
 		char	  **where;
 	}			keys[] =
 	{
+		{"program", &s->program},
 		{"conninfo", &s->conninfo},
 		{"extension", &s->extension},
 		{"type", &s->type},
@@ -78,17 +79,28 @@ take_key(system_t *s, const char *path, int line, char *key, char *value)
 		{"operator.l2", &s->operators[METRIC_L2]},
 		{"operator.cosine", &s->operators[METRIC_COSINE]},
 		{"operator.ip", &s->operators[METRIC_IP]},
+		{"prepare", &s->prepare},
+		{"unprepare", &s->unprepare},
+		{"prepared_bytes", &s->prepared_bytes},
 	};
+	char	   *eq = strchr(value, '=');
 
 	if (strcmp(key, "sweep") == 0)
 	{
-		char	   *eq = strchr(value, '=');
-
 		if (eq == NULL)
 			die("%s:%d: a sweep is written as sweep = setting = 10,20,40", path, line);
 		*eq = '\0';
 		s->sweep_name = copy_string(trim(value));
 		system_set_sweep(s, eq + 1);
+		return;
+	}
+	if (strcmp(key, "bypass") == 0)
+	{
+		if (eq == NULL)
+			die("%s:%d: a bypass is written as bypass = setting = value", path, line);
+		*eq = '\0';
+		s->bypass_name = copy_string(trim(value));
+		s->bypass_value = copy_string(trim(eq + 1));
 		return;
 	}
 	if (strncmp(key, "set.", 4) == 0)
@@ -102,15 +114,17 @@ take_key(system_t *s, const char *path, int line, char *key, char *value)
 			*keys[i].where = copy_string(value);
 			return;
 		}
-	die("%s:%d: unknown key \"%s\"; known are conninfo, extension, type, index, query, operator.l2, operator.cosine, operator.ip, sweep and set.NAME",
+	die("%s:%d: unknown key \"%s\"; known are program, conninfo, extension, type, index, query, operator.l2, operator.cosine, operator.ip, sweep, prepare, unprepare, prepared_bytes, bypass and set.NAME",
 		path, line, key);
 }
 
 static void
 check_system(const system_t *s, const char *path)
 {
-	if (s->type == NULL || s->index == NULL || s->sweep_name == NULL)
-		die("%s: system \"%s\" needs type, index and sweep", path, s->name);
+	if ((s->type == NULL && s->program == NULL) || s->index == NULL || s->sweep_name == NULL)
+		die("%s: system \"%s\" needs type (or program), index and sweep", path, s->name);
+	if (s->unprepare != NULL && s->prepare == NULL)
+		die("%s: system \"%s\" has an unprepare but no prepare", path, s->name);
 	for (const char *p = s->name; *p; p++)
 		if (!(islower((unsigned char) *p) || isdigit((unsigned char) *p) || *p == '_'))
 			die("%s: \"[%s]\": a system's name becomes part of a table's: use a-z, 0-9 and _ only",
@@ -203,7 +217,7 @@ systems_read(const char *path, const char *only, int *count)
 
 char *
 system_expand(const system_t *system, const char *template, const char *table,
-			  const dataset_t *set, size_t k)
+			  const char *index, const dataset_t *set, size_t k)
 {
 	char	   *out = copy_string("");
 
@@ -224,6 +238,8 @@ system_expand(const system_t *system, const char *template, const char *table,
 		name = format_string("%.*s", (int) (close - open - 1), open + 1);
 		if (strcmp(name, "table") == 0)
 			value = copy_string(table);
+		else if (strcmp(name, "index") == 0 && index != NULL)
+			value = copy_string(index);
 		else if (strcmp(name, "dim") == 0)
 			value = format_string("%u", set->base.dim);
 		else if (strcmp(name, "metric") == 0)
@@ -235,7 +251,7 @@ system_expand(const system_t *system, const char *template, const char *table,
 		else if (strcmp(name, "k") == 0)
 			value = format_string("%zu", k);
 		else
-			die("system \"%s\": unknown placeholder {%s} in \"%s\"; known are {table} {dim} {metric} {op} {type} {k}",
+			die("system \"%s\": unknown placeholder {%s} in \"%s\"; known are {table} {index} (once there is one) {dim} {metric} {op} {type} {k}",
 				system->name, name, template);
 		longer = format_string("%s%.*s%s", out, (int) (open - p), p, value);
 		free(out);

@@ -16,10 +16,12 @@
 typedef struct
 {
 	char	   *name;			/* section name */
+	char	   *program;		/* not SQL but this program (program.h); then only
+								 * index and sweep count */
 	char	   *conninfo;		/* NULL: the one of the command line */
 	char	   *extension;		/* NULL: none to create */
 	char	   *type;
-	char	   *index;			/* a CREATE INDEX statement */
+	char	   *index;			/* a CREATE INDEX statement; a program's own words */
 	char	   *query;			/* NULL: made from operator and type */
 	char	   *operators[4];	/* by metric_t */
 	char	   *sweep_name;
@@ -28,6 +30,11 @@ typedef struct
 	char	   *set_names[MAX_SET];	/* settings of every connection */
 	char	   *set_values[MAX_SET];
 	int			nset;
+	char	   *prepare;		/* statement that loads the index into a cache, ... */
+	char	   *unprepare;		/* ... drops it from there, ... */
+	char	   *prepared_bytes; /* ... tells how much of it is there; NULL: none */
+	char	   *bypass_name;	/* the setting that keeps a session from loading it */
+	char	   *bypass_value;
 } system_t;
 
 /*
@@ -43,10 +50,10 @@ extern void system_set_sweep(system_t *system, const char *values);
 extern void system_set(system_t *system, const char *name, const char *value);
 
 /*
- * Fills in {table} {dim} {metric} {op} {type} {k}; dies on a placeholder it
- * does not know.
+ * Fills in {table} {index} {dim} {metric} {op} {type} {k}; dies on a placeholder
+ * it does not know.  index is NULL before there is one.
  */
-extern char *system_expand(const system_t *system, const char *template,
-						   const char *table, const dataset_t *set, size_t k);
+extern char *system_expand(const system_t *system, const char *template, const char *table,
+						   const char *index, const dataset_t *set, size_t k);
 
 #endif

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 
 #include "am/options.h"
+#include "am/plan.h"
 #include "cache/area.h"
 #include "cache/evict.h"
 #include "cache/settings.h"
@@ -33,4 +34,5 @@ _PG_init(void)
 		KnnCacheWorkerInit();
 	}
 	KnnOptionsInit();
+	KnnPlanInit();
 }

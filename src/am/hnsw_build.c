@@ -26,8 +26,9 @@
 #include "access/tableam.h"
 #include "access/xloginsert.h"
 #include "am/shape.h"
-#include "catalog/index.h"
+#include "cache/counters.h"
 #include "cache/evict.h"
+#include "catalog/index.h"
 #include "commands/progress.h"
 #include "compat.h"
 #include "core/fingerprint.h"
@@ -35,6 +36,7 @@
 #include "core/graph_order.h"
 #include "core/rotation.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/buffile.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
@@ -658,15 +660,18 @@ insert_rest(HnswBuild *build)
 	}
 }
 
-IndexBuildResult *
-knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
+static IndexBuildResult *
+build_index(Relation heap, Relation index, IndexInfo *info)
 {
 	IndexBuildResult *result;
 	HnswBuild	build = {0};
 	MemoryContext old;
 	knn_allocator allocator;
 	double		reltuples;
+	instr_time	start;
+	instr_time	spent;
 
+	INSTR_TIME_SET_CURRENT(start);
 	build.index = index;
 	build.context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw build",
 										  ALLOCSET_DEFAULT_SIZES);
@@ -726,6 +731,29 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 	result->heap_tuples = reltuples;
 	result->index_tuples = build.nrows;
 	MemoryContextDelete(build.context);
+
+	INSTR_TIME_SET_CURRENT(spent);
+	INSTR_TIME_SUBTRACT(spent, start);
+	KnnCountBuild(index, KnnNanoseconds(spent), build.nrows,
+				  build.nrows * KnnElementsSize(&build.shape));
+	return result;
+}
+
+IndexBuildResult *
+knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
+{
+	IndexBuildResult *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = build_index(heap, index, info);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_BUILD_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return result;
 }
 

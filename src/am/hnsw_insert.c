@@ -162,6 +162,8 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 			if (KnnStoreSetFirstEntry(index, node, level))
 				return;
 			KnnStoreRefresh(store, index);
+			/* the other's node may be newer than what the search knows of */
+			KnnMirrorReaderExtend(&insert->mirror);
 			continue;
 		}
 
@@ -221,29 +223,43 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 		KnnStoreRaiseEntry(index, node, level);
 }
 
-bool
-knn_hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
-				Relation heap, IndexUniqueCheck unique, bool unchanged, IndexInfo *info)
+/* Insert a value that is not null, in a memory context of its own. */
+static void
+insert_row(Relation index, Datum datum, ItemPointer tid, bool unchanged)
 {
-	MemoryContext context;
-	MemoryContext old;
-	KnnStore   *store;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw insert",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	KnnStore   *store = KnnStoreOpen(index);
 	KnnValue	value;
 
-	if (isnull[0])
-		return false;
-
-	context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw insert",
-									ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	store = KnnStoreOpen(index);
 	KnnStoreHold(store, context);
-	if (KnnIndexedValue(&store->shape, values[0], &value))
+	if (KnnIndexedValue(&store->shape, datum, &value))
 	{
 		KnnBreakerCheckInsert(index);
 		KnnHnswInsertValue(index, store, &value, tid, unchanged);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+bool
+knn_hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
+				Relation heap, IndexUniqueCheck unique, bool unchanged, IndexInfo *info)
+{
+	if (isnull[0])
+		return false;
+
+	KnnCount(KNN_COUNT_GRAPH_INDEX, 1);
+	PG_TRY();
+	{
+		insert_row(index, values[0], tid, unchanged);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_GRAPH_INDEX_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return false;
 }

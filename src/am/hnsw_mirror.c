@@ -14,10 +14,8 @@ static bool
 upper_item(void *owner, uint32_t id, uint32_t level, uint32_t *item)
 {
 	KnnMirrorReader *reader = owner;
-	const KnnMirrorRow *row = (const KnnMirrorRow *) knn_flat_item(&reader->pin.view->row, id);
 
-	*item = __atomic_load_n(&row->upper, __ATOMIC_RELAXED) + level - 1;
-	return __atomic_load_n(&row->level, __ATOMIC_RELAXED) >= level;
+	return KnnMirrorUpper(reader->pin.view, id, level, item);
 }
 
 /* Take over where the view's columns are and how far they go. */
@@ -143,9 +141,18 @@ KnnMirrorReaderBegin(KnnMirrorReader *reader, KnnPageReader *pages,
 	reader->graph.upper_item = upper_item;
 	reader->graph.grow = grow;
 	reader->graph.check = check;
-	set_columns(reader);
+	KnnMirrorReaderExtend(reader);
 	use_mirror(reader);
 	return true;
+}
+
+void
+KnnMirrorReaderExtend(KnnMirrorReader *reader)
+{
+	if (!reader->pin.pinned)
+		return;
+	KnnMirrorExtendView(reader->pin.view);
+	set_columns(reader);
 }
 
 void

@@ -34,6 +34,12 @@ typedef struct KnnMirrorReader
 extern bool KnnMirrorReaderBegin(KnnMirrorReader *reader, KnnPageReader *pages,
 								 knn_search *search, MemoryContext context, bool counted);
 
+/*
+ * See how far the mirror goes by now: when a search is to begin at an id that was
+ * read elsewhere.
+ */
+extern void KnnMirrorReaderExtend(KnnMirrorReader *reader);
+
 /* Let go of the mirror between the calls of a scan, and take it up again. */
 extern void KnnMirrorReaderPause(KnnMirrorReader *reader);
 extern void KnnMirrorReaderResume(KnnMirrorReader *reader);

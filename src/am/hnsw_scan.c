@@ -33,6 +33,7 @@
 #include "am/hnsw_mirror.h"
 
 #include "access/relscan.h"
+#include "am/heap_hint.h"
 #include "am/options.h"
 #include "am/rerank.h"
 #include "am/shape.h"
@@ -110,6 +111,7 @@ typedef struct HnswScan
 	uint32		late_room;
 	uint32		next_late;
 
+	bool		rows_requested;	/* prefetch_rows has been called */
 	bool		swept;			/* nodes out of the search's reach were queued */
 
 	/* queued at the start: nodes newer than a standby's mirror, and its loose ones */
@@ -334,6 +336,22 @@ prefetch_first(HnswScan *so)
 		if (!so->exact)
 			KnnRerankPrefetch(&so->rerank, so->queue[i].node);
 		KnnMirrorReaderPrefetch(&so->mirror, so->queue[i].node);
+	}
+}
+
+/*
+ * Request the pages of the rows that will probably be returned after the first.
+ */
+static void
+prefetch_rows(IndexScanDesc scan, HnswScan *so)
+{
+	uint32		n = Min(so->nqueue, PREFETCHED_NODES);
+	ItemPointerData tid;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (KnnMirrorReaderTid(&so->mirror, so->queue[i].node, &tid))
+			KnnHeapHintPrefetch(scan, &tid);
 	}
 }
 
@@ -674,17 +692,17 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	MemoryContextSwitchTo(old);
 }
 
-bool
-knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+/* Set the TID of the next row; false at the end. */
+static bool
+next_row(IndexScanDesc scan, HnswScan *so)
 {
-	HnswScan   *so = scan->opaque;
 	MemoryContext old;
 
-	/* no order by distance runs backwards */
-	Assert(ScanDirectionIsForward(direction));
-
 	if (so->started)
+	{
+		KnnHeapHintLearn(scan);
 		KnnMirrorReaderResume(&so->mirror);
+	}
 	else
 		start_scan(scan, so);
 
@@ -700,10 +718,40 @@ knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
 			return false;
 		}
 	}
+	if (!so->rows_requested)
+	{
+		so->rows_requested = true;
+		prefetch_rows(scan, so);
+	}
 	KnnMirrorReaderPause(&so->mirror);
 	MemoryContextSwitchTo(old);
 
 	scan->xs_heaptid = so->tids[so->next_tid++];
+	return true;
+}
+
+bool
+knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	volatile bool found = false;
+
+	/* no order by distance runs backwards */
+	Assert(ScanDirectionIsForward(direction));
+
+	PG_TRY();
+	{
+		found = next_row(scan, scan->opaque);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_GRAPH_QUERY_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!found)
+		return false;
+
+	KnnHeapHintPin(scan, &scan->xs_heaptid);
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
 	return true;

@@ -117,14 +117,14 @@ touch_mirror(Oid indexoid)
 	mirror = KnnMirrorFind(MyDatabaseId, indexoid);
 	if (mirror && pg_atomic_read_u32(&mirror->state) == KNN_MIRROR_READY)
 	{
-		pg_atomic_write_u64(&mirror->use[0].last, (uint64) GetCurrentTimestamp());
+		KnnMirrorTouch(mirror);
 		bytes = (uint64) mirror->nunits * KNN_UNIT_BYTES;
 	}
 	LWLockRelease(KnnCache->lock);
 	return bytes;
 }
 
-/* The wanted sizes are what the hint is about. */
+/* That there was no room for an index, and what would make some. */
 static void
 warn_no_room(const Request *request, uint64 bytes, const char *name)
 {

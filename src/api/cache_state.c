@@ -35,10 +35,7 @@ read_entry(KnnMirror *mirror, KnnMirrorState state, KnnCacheEntry *entry)
 	entry->loader = mirror->loader;
 	entry->bytes = (uint64) mirror->nunits * KNN_UNIT_BYTES;
 	entry->nodes = pg_atomic_read_u32(&mirror->covered[KNN_GROUP_NODE]);
-	entry->last_use = KnnMirrorLastUse(mirror);
-	entry->searches = 0;
-	for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
-		entry->searches += pg_atomic_read_u64(&mirror->use[s].searches);
+	entry->last_use = KnnMirrorUseOf(mirror, &entry->searches);
 
 	/* what the load says is not known before its end */
 	entry->standby = false;

@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/pg_shmem.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
@@ -25,7 +26,10 @@ uint32	   *KnnUnitNext = NULL;
 static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 
-/* The kernel can back memory that is aligned to this with large pages. */
+#ifdef EXEC_BACKEND
+#error "the cache of knn needs children that inherit memory mappings"
+#endif
+
 #define HUGE_PAGE ((Size) 2 * 1024 * 1024)
 
 #define LEAST_MIRRORS 64
@@ -56,12 +60,6 @@ control_size(void)
 	return add_size(size, mul_size(sizeof(uint32), units_configured()));
 }
 
-static Size
-units_size(void)
-{
-	return add_size(mul_size(KNN_UNIT_BYTES, units_configured()), HUGE_PAGE);
-}
-
 static void
 request_memory(void)
 {
@@ -69,7 +67,7 @@ request_memory(void)
 		previous_request();
 	if (units_configured() == 0)
 		return;
-	RequestAddinShmemSpace(add_size(control_size(), units_size()));
+	RequestAddinShmemSpace(control_size());
 	RequestNamedLWLockTranche("knn_cache", 1);
 }
 
@@ -96,6 +94,13 @@ init_control(void)
 		memset(backend, 0, sizeof(KnnCacheBackend));
 		for (int i = 0; i < KNN_PINS; i++)
 			pg_atomic_init_u32(&backend->pins[i], 0);
+		for (int i = 0; i < KNN_NOTED_USES; i++)
+		{
+			pg_atomic_init_u32(&backend->uses[i].mirror, 0);
+			pg_atomic_init_u64(&backend->uses[i].generation, 0);
+			pg_atomic_init_u64(&backend->uses[i].searches, 0);
+			pg_atomic_init_u64(&backend->uses[i].last, 0);
+		}
 		for (int i = 0; i < KNN_NCOUNTERS; i++)
 			pg_atomic_init_u64(&backend->counters.n[i], 0);
 		pg_atomic_init_u32(&backend->progress.version, 0);
@@ -104,23 +109,61 @@ init_control(void)
 }
 
 /*
- * Large pages save a search most of its address translations.  The server's own
- * huge_pages may have done it; where the kernel leaves shared memory to advice,
- * this does; elsewhere it has no effect.
+ * Map the memory of the units.  Large pages save a search most of its address
+ * translations (a tenth of its time), so the units do not lie in the server's own
+ * shared memory: the kernel can only back memory with large pages without being
+ * told at boot when the mapping begins at a multiple of their size.  Pages that
+ * were reserved at boot are used as huge_pages says; otherwise the kernel is
+ * advised.  Children inherit the mapping, and it is kept when the server starts
+ * over after a crash.
  */
-static void
-advise_huge_pages(void)
+static char *
+map_units(void)
 {
-#ifdef MADV_HUGEPAGE
-	(void) madvise(KnnUnitBase, (Size) KnnCache->nunits * KNN_UNIT_BYTES, MADV_HUGEPAGE);
+	static char *mapped = NULL;
+	Size		size = TYPEALIGN(HUGE_PAGE, (Size) units_configured() * KNN_UNIT_BYTES);
+	char	   *reserved;
+	char	   *start;
+	void	   *at = MAP_FAILED;
+
+	if (mapped)
+		return mapped;
+	/* a place that is aligned: reserve more, and map over a part of it */
+	reserved = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (reserved == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not reserve %zu bytes of addresses for the cache of knn: %m", size)));
+	start = (char *) TYPEALIGN(HUGE_PAGE, reserved);
+#ifdef MAP_HUGETLB
+	if (huge_pages == HUGE_PAGES_ON || huge_pages == HUGE_PAGES_TRY)
+		at = mmap(start, size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB, -1, 0);
 #endif
+	if (at == MAP_FAILED)
+	{
+		at = mmap(start, size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		if (at == MAP_FAILED)
+			ereport(FATAL,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not map %zu bytes for the cache of knn: %m", size),
+					 errhint("Reduce knn.cache_size.")));
+#ifdef MADV_HUGEPAGE
+		(void) madvise(start, size, MADV_HUGEPAGE);
+#endif
+	}
+	if (start > reserved)
+		(void) munmap(reserved, start - reserved);
+	(void) munmap(start + size, reserved + HUGE_PAGE - start);
+	mapped = start;
+	return mapped;
 }
 
 static void
 attach_memory(void)
 {
 	char	   *control;
-	char	   *units;
 	bool		found;
 
 	if (previous_startup)
@@ -130,7 +173,6 @@ attach_memory(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	control = ShmemInitStruct("knn cache control", control_size(), &found);
-	units = ShmemInitStruct("knn cache", units_size(), &found);
 	KnnCache = (KnnCacheArea *) control;
 	control += CACHELINEALIGN(sizeof(KnnCacheArea));
 	KnnMirrors = (KnnMirror *) control;
@@ -138,12 +180,9 @@ attach_memory(void)
 	KnnCacheBackends = (KnnCacheBackend *) control;
 	control += CACHELINEALIGN(sizeof(KnnCacheBackend) * MaxBackends);
 	KnnUnitNext = (uint32 *) control;
-	KnnUnitBase = (char *) TYPEALIGN(HUGE_PAGE, units);
+	KnnUnitBase = map_units();
 	if (!found)
-	{
 		init_control();
-		advise_huge_pages();
-	}
 	LWLockRelease(AddinShmemInitLock);
 }
 

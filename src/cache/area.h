@@ -5,7 +5,8 @@
  * With the library in shared_preload_libraries the server sets aside, at start,
  *
  *	units		knn.cache_size in pieces of 64 kB, which hold the mirrors of indexes.
- *				Pieces of one size leave no holes, whatever comes and goes.
+ *				Pieces of one size leave no holes, whatever comes and goes.  (A
+ *				mapping of its own; the rest lies in the server's shared memory.)
  *	mirrors		one descriptor for each index in the cache
  *	backends	for each backend a line of pins, its counters and its progress,
  *				which nobody else writes: a search takes no lock and writes no
@@ -41,10 +42,23 @@
 /* Mirrors that one backend can use at once: scans nested in each other, and a write. */
 #define KNN_PINS		16
 
+/* Mirrors whose use a backend notes in its own memory. */
+#define KNN_NOTED_USES	8
+
+/* A backend's use of one mirror; written by the backend alone (use.c). */
+typedef struct KnnNotedUse
+{
+	pg_atomic_uint32 mirror;	/* number + 1, or 0 */
+	pg_atomic_uint64 generation;
+	pg_atomic_uint64 searches;
+	pg_atomic_uint64 last;		/* TimestampTz */
+} KnnNotedUse;
+
 typedef struct KnnCacheBackend
 {
 	/* number + 1 of a mirror, or 0; written by the backend alone */
 	pg_atomic_uint32 pins[KNN_PINS];
+	KnnNotedUse uses[KNN_NOTED_USES];
 	KnnCounters counters;
 	KnnProgress progress;
 } KnnCacheBackend;

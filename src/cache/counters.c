@@ -33,6 +33,13 @@ KnnCount(KnnCounter counter, uint64 by)
 }
 
 void
+KnnCountError(KnnCounter counter)
+{
+	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+		KnnCount(counter, 1);
+}
+
+void
 KnnCountQuery(bool hit)
 {
 	static TimestampTz last_statement = 0;

@@ -55,6 +55,9 @@ typedef struct KnnCounters
 /* Add to a counter of this backend. */
 extern void KnnCount(KnnCounter counter, uint64 by);
 
+/* The same in a PG_CATCH block, unless the error is that somebody cancels. */
+extern void KnnCountError(KnnCounter counter);
+
 /* Count a search, and the statement that it is part of if it is the first there. */
 extern void KnnCountQuery(bool hit);
 

@@ -131,7 +131,7 @@ least_recent(const KnnMirror *except, TimestampTz before)
 
 		if (mirror != except && state_of(mirror) == KNN_MIRROR_READY)
 		{
-			TimestampTz use = KnnMirrorLastUse(mirror);
+			TimestampTz use = KnnMirrorUseOf(mirror, NULL);
 
 			/* while it is pinned, evicting it would free nothing */
 			if (use < oldest_use && !is_pinned(mirror))
@@ -155,7 +155,7 @@ evictable_units(const KnnMirror *except, TimestampTz before)
 		KnnMirror  *mirror = &KnnMirrors[i];
 
 		if (mirror != except && state_of(mirror) == KNN_MIRROR_READY &&
-			KnnMirrorLastUse(mirror) < before && !is_pinned(mirror))
+			KnnMirrorUseOf(mirror, NULL) < before && !is_pinned(mirror))
 			units += mirror->nunits;
 	}
 	return units;
@@ -200,8 +200,8 @@ remove_matching(Oid database, Oid relid)
 {
 	int			removed = 0;
 
-	/* a refusal is forgotten even if there is nothing to remove */
-	if (KnnCache == NULL || (KnnCache->nused == 0 && KnnCache->refused_bytes == 0))
+	/* not told by the units in use: the mirror of an empty index has none */
+	if (KnnCache == NULL)
 		return 0;
 	LWLockAcquire(KnnCache->lock, LW_EXCLUSIVE);
 	for (uint32 i = 0; i < KnnCache->nmirrors; i++)
@@ -355,7 +355,7 @@ KnnCacheMaintain(void)
 	for (uint32 i = 0; i < KnnCache->nmirrors; i++)
 	{
 		if (state_of(&KnnMirrors[i]) == KNN_MIRROR_READY &&
-			KnnMirrorLastUse(&KnnMirrors[i]) < expired)
+			KnnMirrorUseOf(&KnnMirrors[i], NULL) < expired)
 			evict(&KnnMirrors[i]);
 	}
 	/* a limit that was lowered */

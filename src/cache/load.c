@@ -168,57 +168,60 @@ copy_page(Copy *copy, KnnColumn column, BlockNumber block, uint32 first, uint32 
 /*
  * Codes that cross pages, a run of blocks at a time.  Those that were given out
  * and never written may have no pages, so that each is looked up with care.
+ *
+ * All pages of an item are locked, upwards as writers do, until it is stored: an
+ * insert writes the last of them and then publishes the item, which must not be
+ * overwritten by a part of it that was read before.
  */
 static void
 copy_crossing(Copy *copy, KnnColumn column, const KnnExtent *extent, uint32 nitems)
 {
 	KnnStore   *store = copy->store;
 	uint32		width = store->columns[column].width;
-	char	   *scratch = palloc(width);
 	char	   *item = palloc(width);
+	Buffer	   *buffers = palloc(sizeof(Buffer) * (width / KNN_PAGE_CAPACITY + 2));
 
 	for (uint32 i = 0; i < nitems; i++)
 	{
 		uint32		id = extent->first + i;
 		KnnItemAddress address = KnnStoreLocate(store, copy->index, column, id);
+		uint32		nbuffers = (address.offset + width - 1) / KNN_PAGE_CAPACITY + 1;
 		uint32		done = 0;
 		bool		written = true;
 		bool		changed = copy->since == InvalidXLogRecPtr;
 
 		CHECK_FOR_INTERRUPTS();
-		while (done < width && written)
+		KnnProgressUpdate(copy->done + (uint64) i * width / KNN_PAGE_CAPACITY);
+		if (address.block + nbuffers > copy->nblocks)
+			continue;
+		/* read before locking: a read may have to evict and do I/O */
+		for (uint32 b = 0; b < nbuffers; b++)
+			buffers[b] = ReadBufferExtended(copy->index, MAIN_FORKNUM, address.block + b,
+											RBM_NORMAL, copy->strategy);
+		for (uint32 b = 0; b < nbuffers; b++)
 		{
 			uint32		part = Min(width - done, KNN_PAGE_CAPACITY - address.offset);
-			Buffer		buffer;
-			Page		page;
+			Page		page = BufferGetPage(buffers[b]);
 
-			if (address.block >= copy->nblocks)
-			{
+			LockBuffer(buffers[b], BUFFER_LOCK_SHARE);
+			if (PageIsNew(page))
 				written = false;
-				break;
-			}
-			buffer = ReadBufferExtended(copy->index, MAIN_FORKNUM, address.block, RBM_NORMAL,
-										copy->strategy);
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			page = BufferGetPage(buffer);
-			written = !PageIsNew(page);
-			if (written)
+			else
 			{
-				KnnPageCheck(copy->index, address.block, page, column);
+				KnnPageCheck(copy->index, address.block + b, page, column);
 				changed = changed || PageGetLSN(page) > copy->since;
 				memcpy(item + done, KnnPageContents(page) + address.offset, part);
 			}
-			UnlockReleaseBuffer(buffer);
 			done += part;
-			address.block++;
 			address.offset = 0;
 		}
-		KnnProgressUpdate(copy->done + (uint64) i * width / KNN_PAGE_CAPACITY);
 		if (written && changed)
 			KnnMirrorStore(copy->view, store, column, id, item);
+		for (uint32 b = 0; b < nbuffers; b++)
+			UnlockReleaseBuffer(buffers[b]);
 	}
 	copy->done += (uint64) nitems * width / KNN_PAGE_CAPACITY;
-	pfree(scratch);
+	pfree(buffers);
 	pfree(item);
 }
 
@@ -257,15 +260,16 @@ copy_column(Copy *copy, KnnColumn column)
 }
 
 /*
- * Links come before codes: a node that is linked to has a code in the pages, so that
- * it has one in a standby's mirror too.  (Readers of one that is being refreshed go
- * no further than it was complete before.)
+ * Links come first.  On a standby a node counts as linked when a link to it was
+ * copied, so that everything else of it, which was replayed before that link, has
+ * to be copied after (test/model/standby.pml).  Readers of a mirror that is being
+ * refreshed do not follow links to nodes that were not in it before.
  */
 static void
 copy_all(Copy *copy)
 {
 	static const KnnColumn columns[] = {
-		KNN_COLUMN_UPPER, KNN_COLUMN_LINKS, KNN_COLUMN_CODE, KNN_COLUMN_TID
+		KNN_COLUMN_LINKS, KNN_COLUMN_UPPER, KNN_COLUMN_CODE, KNN_COLUMN_TID
 	};
 	uint64		pages = 0;
 
@@ -349,6 +353,7 @@ typedef struct Loading
 	KnnMirror  *mirror;
 	uint64		generation;
 	bool		whole;			/* it is complete, keep it */
+	uint64		time;			/* ns */
 } Loading;
 
 /* End of a load, by success, error or exit. */
@@ -362,23 +367,16 @@ end_loading(int code, Datum arg)
 	if (pg_atomic_read_u64(&mirror->generation) == loading->generation)
 	{
 		mirror->loader = 0;
-		if (loading->whole)
+		mirror->load_time = loading->time;
+		mirror->loaded_at = GetCurrentTimestamp();
+		/* somebody may have found that it cannot be kept up to date */
+		if (loading->whole && pg_atomic_read_u32(&mirror->state) == KNN_MIRROR_LOADING)
 			pg_atomic_write_u32(&mirror->state, KNN_MIRROR_READY);
 		else
 			KnnCacheDiscard(mirror);
 	}
 	LWLockRelease(KnnCache->lock);
 	ConditionVariableBroadcast(&KnnCache->loaded);
-}
-
-static void
-touch(KnnMirror *mirror, TimestampTz now)
-{
-	for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
-	{
-		pg_atomic_write_u64(&mirror->use[s].searches, 0);
-		pg_atomic_write_u64(&mirror->use[s].last, (uint64) now);
-	}
 }
 
 /* Take a descriptor and its units, unless there is a mirror already. */
@@ -430,10 +428,12 @@ prepare(Relation index, KnnStore *store, bool forced, Loading *loading)
 	}
 	pg_atomic_write_u32(&mirror->covered[KNN_GROUP_NODE], store->used[KNN_GROUP_NODE]);
 	pg_atomic_write_u32(&mirror->covered[KNN_GROUP_UPPER], store->used[KNN_GROUP_UPPER]);
-	touch(mirror, GetCurrentTimestamp());
+	pg_atomic_write_u64(&mirror->searches, 0);
+	pg_atomic_write_u64(&mirror->last_use, (uint64) GetCurrentTimestamp());
 	loading->mirror = mirror;
 	loading->generation = pg_atomic_read_u64(&mirror->generation);
 	loading->whole = false;
+	loading->time = 0;
 	LWLockRelease(KnnCache->lock);
 	return KNN_LOAD_DONE;
 }
@@ -552,8 +552,7 @@ KnnMirrorLoad(Relation index, KnnStore *store, bool forced)
 		PG_END_TRY();
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
-		loading.mirror->load_time = KnnNanoseconds(end);
-		loading.mirror->loaded_at = GetCurrentTimestamp();
+		loading.time = KnnNanoseconds(end);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(end_loading, PointerGetDatum(&loading));
 	end_loading(0, PointerGetDatum(&loading));
@@ -610,7 +609,7 @@ KnnMirrorRefresh(Relation index, KnnStore *store, KnnMirrorPin *pin)
 	bool		recovery = RecoveryInProgress();
 	XLogRecPtr	replayed = recovery ? GetXLogReplayRecPtr(NULL) : InvalidXLogRecPtr;
 	Copy		copy = {.index = index,.store = store,.view = view,.since = mirror->loaded_to};
-	Loading		refresh = {mirror, view->generation, false};
+	Loading		refresh = {mirror, view->generation, false, 0};
 	bool		mine;
 
 	/* others go on using it as it is, the pin keeps its memory */
@@ -635,7 +634,10 @@ KnnMirrorRefresh(Relation index, KnnStore *store, KnnMirrorPin *pin)
 				set_complete(view, store);
 			}
 			else
+			{
+				pg_write_barrier();
 				pg_atomic_write_u32(&mirror->recovery, 0);
+			}
 			KnnCount(KNN_COUNT_REFRESH, 1);
 		}
 	}

@@ -48,11 +48,8 @@ KnnMirrorsInit(void)
 		pg_atomic_init_u32(&mirror->version, 0);
 		pg_atomic_init_u32(&mirror->complete, 0);
 		pg_atomic_init_u64(&mirror->entry, KNN_INVALID_ID);
-		for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
-		{
-			pg_atomic_init_u64(&mirror->use[s].searches, 0);
-			pg_atomic_init_u64(&mirror->use[s].last, 0);
-		}
+		pg_atomic_init_u64(&mirror->searches, 0);
+		pg_atomic_init_u64(&mirror->last_use, 0);
 	}
 }
 
@@ -87,20 +84,6 @@ KnnMirrorCacheable(Relation index)
 {
 	return index->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
 		!KnnRelationIsNew(index);
-}
-
-TimestampTz
-KnnMirrorLastUse(const KnnMirror *mirror)
-{
-	uint64		last = 0;
-
-	for (int s = 0; s < KNN_MIRROR_STRIPES; s++)
-	{
-		uint64		use = pg_atomic_read_u64((pg_atomic_uint64 *) &mirror->use[s].last);
-
-		last = Max(last, use);
-	}
-	return (TimestampTz) last;
 }
 
 bool
@@ -202,6 +185,8 @@ KnnMirrorExtendView(KnnMirrorView *view)
 	};
 	uint64		nnodes = KNN_INVALID_ID;
 
+	/* the units of whatever was read before this, a link or a word that says how far */
+	pg_read_barrier();
 	for (int c = 0; c < KNN_MIRROR_NCOLUMNS; c++)
 	{
 		uint32		nunits = pg_atomic_read_u32(&mirror->columns[c].nunits);

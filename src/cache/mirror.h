@@ -58,7 +58,7 @@ typedef struct KnnMirrorRow
 {
 	uint64		tid;			/* block << 32 | offset << 16 | 1, or 0: look in the page */
 	uint32		upper;			/* as in KnnLinksItem */
-	uint32		level;
+	uint32		level;			/* for who looks at a mirror */
 } KnnMirrorRow;
 
 /* A column: a chain of units by KnnUnitNext, in the order of ids. */
@@ -79,16 +79,6 @@ typedef enum KnnMirrorState
 	KNN_MIRROR_READY,
 	KNN_MIRROR_GOING			/* no longer used; freed when no pin is left */
 } KnnMirrorState;
-
-/* Use of a mirror, in stripes so that backends seldom write the same line. */
-#define KNN_MIRROR_STRIPES 8
-
-typedef struct KnnMirrorUse
-{
-	pg_atomic_uint64 searches;
-	pg_atomic_uint64 last;		/* TimestampTz, to the second */
-	char		padding[PG_CACHE_LINE_SIZE - 2 * sizeof(uint64)];
-} KnnMirrorUse;
 
 /* Loose nodes of a standby's mirror, see above: not more than are checked for it. */
 #define KNN_LOOSE_NODES 1024
@@ -122,7 +112,12 @@ typedef struct KnnMirror
 	TimestampTz loaded_at;
 	uint64		load_time;		/* ns, of the load and the last refresh */
 
-	KnnMirrorUse use[KNN_MIRROR_STRIPES];
+	/*
+	 * Its use, but for what the backends that use it keep in their own lines
+	 * (KnnCacheBackend): see KnnMirrorUseOf.
+	 */
+	pg_atomic_uint64 searches;
+	pg_atomic_uint64 last_use;	/* TimestampTz */
 } KnnMirror;
 
 /* Initialises the descriptors; at server start. */
@@ -194,6 +189,31 @@ KnnMirrorTid(const KnnMirrorView *view, uint32 node, ItemPointer tid)
 	return true;
 }
 
+/*
+ * Where the upper links of a node begin is kept in its head, beside the tombstone
+ * flag, since the head is at hand when a search steps to the node.  Numbers that
+ * do not fit there are looked up in its row.
+ */
+#define KNN_HEAD_UPPER_SHIFT	1
+#define KNN_HEAD_UPPER_ELSEWHERE	(UINT32_MAX >> KNN_HEAD_UPPER_SHIFT)
+
+/* The item of a node's links at a level above 0; false when it does not reach it. */
+static inline bool
+KnnMirrorUpper(const KnnMirrorView *view, uint32 node, uint32 level, uint32 *item)
+{
+	const knn_flat_head *head = (const knn_flat_head *) knn_flat_item(&view->graph.head, node);
+	uint32		upper = __atomic_load_n(&head->flags, __ATOMIC_RELAXED) >> KNN_HEAD_UPPER_SHIFT;
+
+	if (unlikely(upper == KNN_HEAD_UPPER_ELSEWHERE))
+	{
+		const KnnMirrorRow *row = (const KnnMirrorRow *) knn_flat_item(&view->row, node);
+
+		upper = __atomic_load_n(&row->upper, __ATOMIC_RELAXED);
+	}
+	*item = upper + level - 1;
+	return *item < view->graph.nupper;
+}
+
 /* ---- changing (publish.c) ---- */
 
 /*
@@ -228,6 +248,17 @@ extern void KnnMirrorCover(KnnMirrorView *view, KnnGroup group, uint32 count);
 /* Store an item into a view's mirror, as KnnPublish does. */
 extern void KnnMirrorStore(KnnMirrorView *view, const KnnStore *store, KnnColumn column,
 						   uint32 id, const void *item);
+
+/* ---- use (use.c) ---- */
+
+/* Note that this backend searches a mirror, now. */
+extern void KnnMirrorNoteUse(const KnnMirrorView *view);
+
+/* Let an index count as used now although nobody searches it.  Under the lock. */
+extern void KnnMirrorTouch(KnnMirror *mirror);
+
+/* When a mirror was searched last, and how many times since its load (may be NULL). */
+extern TimestampTz KnnMirrorUseOf(KnnMirror *mirror, uint64 *searches);
 
 /* ---- loading (load.c) ---- */
 
@@ -264,7 +295,6 @@ extern KnnMirror *KnnMirrorFind(Oid database, Oid relid);
 extern bool KnnMirrorMatches(const KnnMirror *mirror, Relation index, const KnnStore *store);
 extern bool KnnMirrorCacheable(Relation index);
 extern KnnMirrorView *KnnMirrorViewOf(Relation index, const KnnStore *store, bool loading);
-extern TimestampTz KnnMirrorLastUse(const KnnMirror *mirror);
 extern bool KnnMirrorPinForChange(KnnMirrorView *view);
 extern void KnnMirrorUnpinChange(void);
 extern bool KnnMirrorPinForLoad(KnnMirrorView *view);

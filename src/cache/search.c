@@ -73,24 +73,10 @@ load_on_use(Relation index, KnnStore *store)
 	return result == KNN_LOAD_DONE || result == KNN_LOAD_PRESENT;
 }
 
-/*
- * Note a use, for expiry and for whom to evict.  A stripe's time is written once a
- * second only, and few backends share a stripe.
- */
 static void
-note_use(KnnMirror *mirror)
+get_mode(KnnMirrorView *view, KnnMirrorUseMode *mode)
 {
-	KnnMirrorUse *use = &mirror->use[(KnnCacheMine() - KnnCacheBackends) % KNN_MIRROR_STRIPES];
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-
-	if ((uint64) now > pg_atomic_read_u64(&use->last) + USECS_PER_SEC)
-		pg_atomic_write_u64(&use->last, (uint64) now);
-	pg_atomic_fetch_add_u64(&use->searches, 1);
-}
-
-static void
-get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
-{
+	KnnMirror  *mirror = view->mirror;
 	uint32		version;
 	uint64		entry;
 
@@ -114,21 +100,21 @@ get_mode(KnnMirror *mirror, KnnMirrorUseMode *mode)
 		}
 		pg_read_barrier();
 	} while (version % 2 != 0 || version != pg_atomic_read_u32(&mirror->version));
+	/* a refresh by another backend may have added the units of these since */
+	KnnMirrorExtendView(view);
 }
 
 bool
 KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirrorUseMode *mode)
 {
-	KnnMirror  *mirror;
 	bool		hit = KnnMirrorAttach(pin, index, store);
 
 	KnnCountQuery(hit);
 	if (!hit && (!load_on_use(index, store) || !KnnMirrorAttach(pin, index, store)))
 		return false;
 
-	mirror = pin->view->mirror;
-	note_use(mirror);
-	get_mode(mirror, mode);
+	KnnMirrorNoteUse(pin->view);
+	get_mode(pin->view, mode);
 	if (mode->standby)
 	{
 		bool		promoted = !RecoveryInProgress();
@@ -137,7 +123,7 @@ KnnMirrorBeginSearch(KnnMirrorPin *pin, Relation index, KnnStore *store, KnnMirr
 		if (promoted || used - Min(used, mode->complete) > TAIL_USUAL)
 		{
 			(void) KnnMirrorRefresh(index, store, pin);
-			get_mode(mirror, mode);
+			get_mode(pin->view, mode);
 			used = store->used[KNN_GROUP_NODE];
 			if (mode->standby &&
 				(promoted || used - Min(used, mode->complete) > TAIL_MOST))

@@ -2,11 +2,11 @@
  * settings.c
  *		Settings of the native memory cache; see settings.h.
  *
- * They carry OpenSearch's names under "knn.", with further dots as underscores: a
- * configuration file takes no name with more than one dot, and one that ALTER SYSTEM
- * wrote there would keep the server from starting.  All but the size of the area may
- * be changed by a reload; nothing is thrown out of the cache by that but what a
- * lower limit has no room for.
+ * They carry OpenSearch's names under "knn.", with underscores for the further
+ * dots: the configuration file's parser takes names of two parts and no more, and
+ * ALTER SYSTEM would write a file that the server refuses to start with.  All but
+ * the size of the area may be changed by a reload; nothing is thrown out of the
+ * cache by that but what a lower limit has no room for.
  */
 #include "postgres.h"
 

@@ -358,11 +358,30 @@ dots_u8s8(const uint8_t *const *codes, uint32_t n, const int8_t *query, uint32_t
 		__m512i		s0 = _mm512_setzero_si512(),
 					s1 = s0,
 					s2 = s0,
-					s3 = s0;
+					s3 = s0,
+					t0 = s0,
+					t1 = s0,
+					t2 = s0,
+					t3 = s0;
 		__m128i		sums;
 		uint32_t	i = 0;
 
-		for (; i + 64 <= dim; i += 64)
+		/* eight sums underway, as one instruction takes that long */
+		for (; i + 128 <= dim; i += 128)
+		{
+			__m512i		p = load_bytes(query + i);
+			__m512i		q = load_bytes(query + i + 64);
+
+			s0 = _mm512_dpbusd_epi32(s0, load_bytes(c0 + i), p);
+			s1 = _mm512_dpbusd_epi32(s1, load_bytes(c1 + i), p);
+			s2 = _mm512_dpbusd_epi32(s2, load_bytes(c2 + i), p);
+			s3 = _mm512_dpbusd_epi32(s3, load_bytes(c3 + i), p);
+			t0 = _mm512_dpbusd_epi32(t0, load_bytes(c0 + i + 64), q);
+			t1 = _mm512_dpbusd_epi32(t1, load_bytes(c1 + i + 64), q);
+			t2 = _mm512_dpbusd_epi32(t2, load_bytes(c2 + i + 64), q);
+			t3 = _mm512_dpbusd_epi32(t3, load_bytes(c3 + i + 64), q);
+		}
+		if (i + 64 <= dim)
 		{
 			__m512i		q = load_bytes(query + i);
 
@@ -370,16 +389,21 @@ dots_u8s8(const uint8_t *const *codes, uint32_t n, const int8_t *query, uint32_t
 			s1 = _mm512_dpbusd_epi32(s1, load_bytes(c1 + i), q);
 			s2 = _mm512_dpbusd_epi32(s2, load_bytes(c2 + i), q);
 			s3 = _mm512_dpbusd_epi32(s3, load_bytes(c3 + i), q);
+			i += 64;
 		}
 		if (i < dim)
 		{
 			__m512i		q = load_bytes_part(query + i, dim - i);
 
-			s0 = _mm512_dpbusd_epi32(s0, load_bytes_part(c0 + i, dim - i), q);
-			s1 = _mm512_dpbusd_epi32(s1, load_bytes_part(c1 + i, dim - i), q);
-			s2 = _mm512_dpbusd_epi32(s2, load_bytes_part(c2 + i, dim - i), q);
-			s3 = _mm512_dpbusd_epi32(s3, load_bytes_part(c3 + i, dim - i), q);
+			t0 = _mm512_dpbusd_epi32(t0, load_bytes_part(c0 + i, dim - i), q);
+			t1 = _mm512_dpbusd_epi32(t1, load_bytes_part(c1 + i, dim - i), q);
+			t2 = _mm512_dpbusd_epi32(t2, load_bytes_part(c2 + i, dim - i), q);
+			t3 = _mm512_dpbusd_epi32(t3, load_bytes_part(c3 + i, dim - i), q);
 		}
+		s0 = _mm512_add_epi32(s0, t0);
+		s1 = _mm512_add_epi32(s1, t1);
+		s2 = _mm512_add_epi32(s2, t2);
+		s3 = _mm512_add_epi32(s3, t3);
 		sums = reduce_four_epi32(s0, s1, s2, s3);
 		if (at + 4 <= n)
 			_mm_storeu_si128((__m128i *) (out + at), sums);

@@ -9,11 +9,8 @@
 /* Expansions between calls of check: some 100 us. */
 #define CHECK_EVERY 256
 
-/* Codes that are scored at a time: all neighbours of a node at the usual m. */
-#define SCORE_AT_ONCE 32
-
-/* Bytes of a code that are requested before the first is scored. */
-#define PREFETCH_BYTES 256
+/* Bytes of a code that are requested ahead; the hardware goes on by itself. */
+#define PREFETCH_BYTES 1024
 
 /*
  * Division by an invariant with one multiplication (Robison, "N-bit unsigned
@@ -71,32 +68,32 @@ below(knn_flat_graph *graph, uint32_t id, const uint32_t *limit)
 	return id < *limit;
 }
 
-/*
- * Copy links to ids, dropping those beyond the limit.  Without a branch for each
- * link: where a list ends cannot be foreseen.
- */
+/* Copy links to ids; those beyond the limit are left out when there are any. */
 static inline uint32_t
-copy_links(knn_flat_reader *reader, const uint32_t *words, uint32_t room,
-		   uint32_t *out, bool *beyond)
+copy_links(const uint32_t *words, uint32_t room, uint32_t limit, uint32_t *out, bool *beyond)
 {
-	uint32_t	limit = reader->graph->nnodes;
+	uint32_t	most = 0;
 	uint32_t	n = 0;
-	bool		more = true;
-	bool		high = false;
+	uint32_t	valid = 0;
 
-	for (uint32_t i = 0; i < room; i++)
+	for (; n < room; n++)
 	{
-		uint32_t	word = load_word(&words[i]);
-		bool		valid;
+		uint32_t	word = load_word(&words[n]);
 
-		more &= word != 0;
-		valid = word <= limit;	/* the id is word - 1 */
-		high |= more & !valid;
+		if (word == 0)
+			break;
 		out[n] = word - 1;
-		n += more & valid;
+		most = word > most ? word : most;
 	}
-	*beyond = high;
-	return n;
+	*beyond = most > limit;
+	if (most <= limit)
+		return n;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		if (out[i] < limit)
+			out[valid++] = out[i];
+	}
+	return valid;
 }
 
 static uint32_t
@@ -134,14 +131,14 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 		}
 		words = (const uint32_t *) knn_flat_item(&graph->upper, item);
 	}
-	n = copy_links(reader, words, room, out, &beyond);
+	n = copy_links(words, room, graph->nnodes, out, &beyond);
 	if (beyond)
 	{
 		/* added since the limits were set, it may be; the columns may move then */
 		if (graph->grow)
 		{
 			graph->grow(graph->owner, graph);
-			n = copy_links(reader, words, room, out, &beyond);
+			n = copy_links(words, room, graph->nnodes, out, &beyond);
 		}
 		if (beyond)
 			report(reader, id, level);
@@ -149,32 +146,58 @@ flat_neighbours(void *state, uint32_t id, uint32_t level, uint32_t *out, bool *d
 	return n;
 }
 
+/* Places of n nodes: their codes, then their factors. */
+static inline void
+find(const knn_flat_graph *graph, const uint32_t *ids, uint32_t n, const void **places,
+	 uint32_t prefetch_bytes)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const char *code = knn_flat_item(&graph->code, ids[i]);
+		const char *head = knn_flat_item(&graph->head, ids[i]);
+
+		for (uint32_t at = 0; at < prefetch_bytes; at += CACHE_LINE)
+			__builtin_prefetch(code + at);
+		__builtin_prefetch(head);
+		places[i] = code;
+		places[n + i] = head;
+	}
+}
+
+static void
+flat_fetch(void *state, const uint32_t *ids, uint32_t n, const void **places)
+{
+	const knn_flat_graph *graph = ((knn_flat_reader *) state)->graph;
+
+	/* the usual lengths by themselves: as many prefetches and no loop */
+	if (graph->code.stride == 2 * CACHE_LINE)
+		find(graph, ids, n, places, 2 * CACHE_LINE);
+	else
+		find(graph, ids, n, places, graph->code.stride < PREFETCH_BYTES ?
+			 graph->code.stride : PREFETCH_BYTES);
+}
+
+static void
+flat_score_fetched(void *state, const void *const *places, uint32_t n, float *distance)
+{
+	knn_query_scores(((knn_flat_reader *) state)->query,
+					 (const knn_code_factors *const *) (places + n),
+					 (const uint8_t *const *) places, n, distance);
+}
+
 static void
 flat_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float *error)
 {
 	knn_flat_reader *reader = state;
-	const knn_flat_graph *graph = reader->graph;
 
-	(void) error;				/* see flat_bound */
-	for (uint32_t start = 0; start < n; start += SCORE_AT_ONCE)
+	for (uint32_t i = 0; i < n; i++)
 	{
-		const knn_code_factors *factors[SCORE_AT_ONCE];
-		const uint8_t *codes[SCORE_AT_ONCE];
-		uint32_t	some = n - start < SCORE_AT_ONCE ? n - start : SCORE_AT_ONCE;
-		uint32_t	lines = graph->code.stride < PREFETCH_BYTES ? graph->code.stride : PREFETCH_BYTES;
+		const knn_code_factors *factors = (const knn_code_factors *)
+			knn_flat_item(&reader->graph->head, ids[i]);
 
-		for (uint32_t i = 0; i < some; i++)
-		{
-			const char *code = knn_flat_item(&graph->code, ids[start + i]);
-			const char *head = knn_flat_item(&graph->head, ids[start + i]);
-
-			codes[i] = (const uint8_t *) code;
-			factors[i] = (const knn_code_factors *) head;
-			for (uint32_t at = 0; at < lines; at += CACHE_LINE)
-				__builtin_prefetch(code + at);
-			__builtin_prefetch(head);
-		}
-		knn_query_scores(reader->query, factors, codes, some, distance + start);
+		distance[i] = knn_query_score(reader->query, factors, (const uint8_t *)
+									  knn_flat_item(&reader->graph->code, ids[i]));
+		error[i] = knn_query_error(reader->query, factors);
 	}
 }
 
@@ -203,8 +226,9 @@ knn_flat_reader_init(knn_flat_reader *reader, knn_flat_graph *graph, knn_search 
 {
 	*reader = (knn_flat_reader) {.graph = graph};
 	search->reader = (knn_reader) {
-		.state = reader, .neighbours = flat_neighbours,
-		.score = flat_score, .bound = flat_bound, .prefetch = flat_prefetch
+		.state = reader, .neighbours = flat_neighbours, .score = flat_score,
+		.fetch = flat_fetch, .score_fetched = flat_score_fetched,
+		.bound = flat_bound, .prefetch = flat_prefetch
 	};
 	search->max_degree = 2 * graph->m;
 }

@@ -17,6 +17,25 @@
  * read: every such word is read once, with a relaxed atomic load, and an id that
  * cannot be is never followed.  A node's code and factors are written before the
  * first link to it and do not change after.
+ *
+ * A search of such memory is bound by its cache misses and by branches that
+ * cannot be foreseen, less by distances.  What was done about it, in microseconds
+ * a query (100,000 vectors of 128 dimensions, all in the last level of cache, at
+ * widths of 35 and 80, recall@10 0.96 and 0.99):
+ *
+ *		one code after the other, a set with linear probing		19	39
+ *		four codes at a time; set and beam without branches		16	32
+ *		two expansions in flight (knn_reader.fetch)				15	30
+ *		neighbours are merged into the beam together			14	27.5
+ *		shorter loops over links and visited nodes				13.7	26
+ *		addresses are computed once								12.5	24
+ *
+ * (Each against the one before in one run, on a machine that others used too;
+ * the first and the last in one quiet run took 16 and 37, 12 and 24.)  At 768
+ * dimensions (25,000 vectors) it is 41 and 60 before, 29 and 44 after, at widths of
+ * 60 and 100.  Scoring a prefix of the code first, to leave out the rest where the
+ * estimate is too far, needed the rest for 30 to 50 % of the codes but was 3 to 15 %
+ * slower: the rest then arrives too late.
  */
 #ifndef KNN_CORE_FLAT_GRAPH_H
 #define KNN_CORE_FLAT_GRAPH_H
@@ -62,8 +81,9 @@ typedef struct knn_flat_graph
 
 	/*
 	 * Called with an id (or item of upper) that is not less than nnodes (nupper):
-	 * it may have been added since these were set.  Sets them anew, together with
-	 * the columns; the id is damage if it is not less then.  May be NULL.
+	 * it may have been added since these were set.  Sets them anew, and the tables
+	 * of units where they moved; the units themselves stay where they are as long
+	 * as the search lasts.  The id is damage if it is not less then.  May be NULL.
 	 */
 	void		(*grow) (void *owner, struct knn_flat_graph *graph);
 	void		(*check) (void);	/* called now and then in long searches, may
@@ -113,7 +133,9 @@ knn_flat_item(const knn_flat_column *column, uint32_t id)
 /*
  * Let a search read from a flat graph: sets search->reader and max_degree.  The
  * caller sets the rest before knn_search_init, and reader->query before every
- * search.  The reader must live as long as the search.
+ * search.  The reader must live as long as the search.  A guided search needs
+ * search->reader.exact as well, which is the caller's: like the others it is given
+ * the knn_flat_reader, which may be the first part of something larger.
  */
 extern void knn_flat_reader_init(knn_flat_reader *reader, knn_flat_graph *graph,
 								 knn_search *search);

@@ -9,6 +9,9 @@
 #define VISITED_START 1024		/* slots, a power of two */
 #define VISITED_SLOTS_PER_ID 4
 
+/* 2^32 over the golden ratio */
+#define VISITED_FACTOR UINT32_C(0x9E3779B1)
+
 /* Room made ahead for the ids that a search will visit, per node of its width. */
 #define VISITED_PER_WIDTH 16
 #define VISITED_AHEAD 65536
@@ -29,6 +32,12 @@ search_release(knn_search *s, void *pointer)
 		s->allocator.release(s->allocator.context, pointer);
 }
 
+static inline size_t
+visited_slots(const knn_search *s)
+{
+	return (size_t) 2 << (32 - s->visited_shift);
+}
+
 int
 knn_search_init(knn_search *s)
 {
@@ -36,22 +45,31 @@ knn_search_init(knn_search *s)
 	s->guide = NULL;
 	s->nbeam = s->beam_room = s->nspill = s->spill_room = 0;
 	s->nguide = s->guide_size = s->guide_room = s->nskipped = 0;
+	memset(s->batches, 0, sizeof(s->batches));
 	s->visited = NULL;
 	s->nvisited = 0;
-	s->visited_mask = 0;
+	s->visited_shift = 32;
 	s->nscored = s->nexpanded = 0;
-	s->ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
 	s->distances = search_alloc(s, sizeof(float) * s->max_degree);
 	s->errors = search_alloc(s, sizeof(float) * s->max_degree);
-	s->near = search_alloc(s, sizeof(uint32_t) * (s->max_degree + 1));
-	if (!s->ids || !s->distances || !s->errors || !s->near)
+	s->near = search_alloc(s, sizeof(knn_candidate) * s->max_degree);
+	if (!s->distances || !s->errors || !s->near)
 		return KNN_ERROR_NO_MEMORY;
+	for (int i = 0; i < 2; i++)
+	{
+		s->batches[i].ids = search_alloc(s, sizeof(uint32_t) * s->max_degree);
+		/* whatever the reader is now: another may take over later */
+		s->batches[i].places = search_alloc(s, sizeof(void *) * 2 * s->max_degree);
+		if (!s->batches[i].ids || !s->batches[i].places)
+			return KNN_ERROR_NO_MEMORY;
+	}
 	if (!s->tags)
 	{
 		s->visited = search_alloc(s, sizeof(uint32_t) * VISITED_START);
 		if (!s->visited)
 			return KNN_ERROR_NO_MEMORY;
-		s->visited_mask = VISITED_START / 2 - 1;
+		for (s->visited_shift = 32; visited_slots(s) < VISITED_START;)
+			s->visited_shift--;
 		s->nvisited = VISITED_START;	/* as if full: reset clears it */
 	}
 	return KNN_OK;
@@ -64,12 +82,18 @@ knn_search_free(knn_search *s)
 	search_release(s, s->spill);
 	search_release(s, s->guide);
 	search_release(s, s->visited);
-	search_release(s, s->ids);
 	search_release(s, s->distances);
 	search_release(s, s->errors);
 	search_release(s, s->near);
+	for (int i = 0; i < 2; i++)
+	{
+		search_release(s, s->batches[i].ids);
+		search_release(s, s->batches[i].places);
+	}
 	s->beam = s->spill = NULL;
-	s->visited = s->ids = s->near = NULL;
+	memset(s->batches, 0, sizeof(s->batches));
+	s->visited = NULL;
+	s->near = NULL;
 	s->distances = s->errors = s->guide = NULL;
 }
 
@@ -86,8 +110,7 @@ static inline uint32_t *
 visited_bucket(const knn_search *s, uint32_t id)
 {
 	/* Fibonacci hashing: neighbouring ids go far apart */
-	return s->visited +
-		2 * ((size_t) ((id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & s->visited_mask);
+	return s->visited + 2 * (size_t) ((id * VISITED_FACTOR) >> s->visited_shift);
 }
 
 /* Look for an id beyond a full bucket, and add it; false when it was there. */
@@ -107,7 +130,7 @@ visited_overflow(knn_search *s, uint32_t *bucket, uint32_t id)
 			}
 		}
 		bucket += 2;
-		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+		if (bucket == s->visited + visited_slots(s))
 			bucket = s->visited;
 	}
 }
@@ -116,6 +139,9 @@ visited_overflow(knn_search *s, uint32_t *bucket, uint32_t id)
 static inline uint32_t
 visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 {
+	uint32_t   *visited = s->visited;
+	uint32_t	shift = s->visited_shift;
+	uint32_t	absent = 0;
 	uint32_t	unseen = 0;
 
 	if (s->tags)
@@ -130,23 +156,28 @@ visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 		}
 		return unseen;
 	}
+	/* first those that are not in their bucket, without stores to wait for */
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint32_t	id = ids[i];
-		uint32_t   *bucket = visited_bucket(s, id);
-		uint32_t	first = bucket[0];
-		uint32_t	second = bucket[1];
-		uint32_t	slot = (first != id) & (first != KNN_INVALID_ID);
+		const uint32_t *bucket = visited + 2 * (size_t) ((id * VISITED_FACTOR) >> shift);
+
+		ids[absent] = id;
+		absent += (bucket[0] != id) & (bucket[1] != id);
+	}
+	for (uint32_t i = 0; i < absent; i++)
+	{
+		uint32_t	id = ids[i];
+		uint32_t   *bucket = visited + 2 * (size_t) ((id * VISITED_FACTOR) >> shift);
 
 		ids[unseen] = id;
-		if (__builtin_expect(slot & (second != id) & (second != KNN_INVALID_ID), 0))
-			unseen += visited_overflow(s, bucket, id);
-		else
+		if (__builtin_expect(bucket[0] == KNN_INVALID_ID, 1))
 		{
-			/* the slot that is empty, or has it already */
-			bucket[slot] = id;
-			unseen += (first != id) & (second != id);
+			bucket[0] = id;
+			unseen++;
 		}
+		else
+			unseen += visited_overflow(s, bucket, id);
 	}
 	s->nvisited += unseen;
 	return unseen;
@@ -155,7 +186,7 @@ visited_filter(knn_search *s, uint32_t *ids, uint32_t n)
 static int
 visited_grow(knn_search *s, uint32_t slots)
 {
-	uint32_t	old_slots = 2 * (s->visited_mask + 1);
+	size_t		old_slots = visited_slots(s);
 	uint32_t   *old = s->visited;
 	uint32_t   *grown = search_alloc(s, sizeof(uint32_t) * (size_t) slots);
 
@@ -163,8 +194,9 @@ visited_grow(knn_search *s, uint32_t slots)
 		return KNN_ERROR_NO_MEMORY;
 	memset(grown, 0xFF, sizeof(uint32_t) * (size_t) slots);
 	s->visited = grown;
-	s->visited_mask = slots / 2 - 1;
-	for (uint32_t i = 0; s->nvisited > 0 && i < old_slots; i++)
+	for (s->visited_shift = 32; visited_slots(s) < slots;)
+		s->visited_shift--;
+	for (size_t i = 0; s->nvisited > 0 && i < old_slots; i++)
 	{
 		if (old[i] != KNN_INVALID_ID)
 			visited_overflow(s, visited_bucket(s, old[i]), old[i]);
@@ -177,7 +209,7 @@ visited_grow(knn_search *s, uint32_t slots)
 static inline int
 visited_reserve(knn_search *s, uint32_t n)
 {
-	uint64_t	slots = ((uint64_t) s->visited_mask + 1) * 2;
+	uint64_t	slots = visited_slots(s);
 	uint64_t	wanted = ((uint64_t) s->nvisited + n) * VISITED_SLOTS_PER_ID;
 
 	if (s->tags || wanted <= slots)
@@ -198,7 +230,7 @@ visited_reset(knn_search *s)
 	if (s->tags)
 		return;					/* the caller gives each search a new tag */
 	if (s->nvisited > 0)
-		memset(s->visited, 0xFF, sizeof(uint32_t) * 2 * ((size_t) s->visited_mask + 1));
+		memset(s->visited, 0xFF, sizeof(uint32_t) * visited_slots(s));
 	s->nvisited = 0;
 }
 
@@ -231,6 +263,15 @@ reserve_candidates(knn_search *s, knn_candidate **array, uint32_t used,
 	return KNN_OK;
 }
 
+/* Room in the beam for its size and the neighbours that are merged into it */
+static int
+beam_reserve(knn_search *s, uint32_t size)
+{
+	if (size > UINT32_MAX - s->max_degree)
+		return KNN_ERROR_NO_MEMORY;
+	return reserve_candidates(s, &s->beam, s->nbeam, &s->beam_room, size + s->max_degree);
+}
+
 /* Room in the spill for n more; the caller then appends without checks. */
 static inline int
 spill_reserve(knn_search *s, uint32_t n)
@@ -240,96 +281,114 @@ spill_reserve(knn_search *s, uint32_t n)
 	return reserve_candidates(s, &s->spill, s->nspill, &s->spill_room, s->nspill + n);
 }
 
-/* Number of the beam's nodes that are no farther than a distance. */
+/* Number of the first n nodes of the beam that are no farther than a distance. */
 static inline uint32_t
-beam_rank(const knn_search *s, float distance)
+beam_rank(const knn_candidate *beam, uint32_t n, float distance)
 {
-	const knn_candidate *low = s->beam;
-	uint32_t	n = s->nbeam;
+	const knn_candidate *low = beam;
 
 	/* without branches: each would be mispredicted half the time */
 	while (n > 1)
 	{
 		uint32_t	half = n / 2;
 
-		low += low[half - 1].distance <= distance ? half : 0;
+		low += half & -(uint32_t) (low[half - 1].distance <= distance);
 		n -= half;
 	}
-	return (uint32_t) (low - s->beam) + (n == 1 && low->distance <= distance);
-}
-
-/* Put a candidate into a beam that has room. */
-static inline void
-beam_insert(knn_search *s, uint32_t id, float distance, float error)
-{
-	knn_candidate *place = s->beam + beam_rank(s, distance);
-	uint32_t	rank = (uint32_t) (place - s->beam);
-
-	memmove(place + 1, place, sizeof(knn_candidate) * (s->nbeam - rank));
-	*place = (knn_candidate) {distance, error, id, 0};
-	s->nbeam++;
-	if (rank < s->cursor)
-		s->cursor = rank;
+	return (uint32_t) (low - beam) + (n == 1 && low->distance <= distance);
 }
 
 /*
- * Put the n candidates in the scratch arrays into the beam; those that are farther
+ * Put the nodes of a batch, which are scored, into the beam; those that are farther
  * than a full beam's last go aside.  Most do, and which cannot be foreseen, so
- * they are told apart without branches first.  The spill has room for n.
+ * they are told apart without branches first.  The others find their places in
+ * the beam as it is, so that one need not wait for the other, and are merged into
+ * it from its end; what the beam has no room for goes aside.
  */
-static void
-beam_add(knn_search *s, uint32_t n)
+static int
+beam_add(knn_search *s, const knn_batch *batch)
 {
 	const float *distances = s->distances;
-	uint32_t	start = 0;
-	uint32_t	near = 0;
-	float		last;
+	const uint32_t *ids = batch->ids;
+	uint32_t	n = batch->n;
+	knn_candidate *beam = s->beam;
+	knn_candidate *near = s->near;
+	uint32_t	nnear = 0;
+	bool		full = s->nbeam == s->beam_size;
+	float		last = full ? beam[s->nbeam - 1].distance : 0;
+	uint32_t	end;
 
-	while (start < n && s->nbeam < s->beam_size)
-	{
-		beam_insert(s, s->ids[start], distances[start], s->errors[start]);
-		start++;
-	}
-	if (start == n)
-		return;
-
-	/* a NaN distance compares false and is put aside */
-	last = s->beam[s->nbeam - 1].distance;
+	if (spill_reserve(s, n) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	{
 		knn_candidate *spill = s->spill + s->nspill;
 		uint32_t	step = s->resumable;
 
-		for (uint32_t i = start; i < n; i++)
+		for (uint32_t i = 0; i < n; i++)
 		{
-			bool		is_near = distances[i] < last;
+			/* a NaN distance compares false and is put aside */
+			bool		is_near = !full | (distances[i] < last);
 
-			*spill = (knn_candidate) {distances[i], s->errors[i], s->ids[i], 0};
+			*spill = (knn_candidate) {distances[i], s->errors[i], ids[i], 0};
 			spill += step & !is_near;
-			s->near[near] = i;
-			near += is_near;
+			near[nnear].flags = i;
+			nnear += is_near;
 		}
 		s->nspill = (uint32_t) (spill - s->spill);
 	}
-	if (s->reader.prefetch)
-	{
-		for (uint32_t i = 0; i < near; i++)
-			s->reader.prefetch(s->reader.state, s->ids[s->near[i]]);
-	}
-	for (uint32_t i = 0; i < near; i++)
-	{
-		uint32_t	at = s->near[i];
-		knn_candidate evicted = s->beam[s->nbeam - 1];
+	if (nnear == 0)
+		return KNN_OK;
 
-		if (distances[at] < evicted.distance)
-		{
-			s->nbeam--;
-			beam_insert(s, s->ids[at], distances[at], s->errors[at]);
-		}
-		else
-			evicted = (knn_candidate) {distances[at], s->errors[at], s->ids[at], 0};
-		if (s->resumable)
-			s->spill[s->nspill++] = evicted;
+	/* their flags hold their ranks as long as they are not in the beam */
+	for (uint32_t i = 0; i < nnear; i++)
+	{
+		uint32_t	at = near[i].flags;
+		float		distance = distances[at];
+
+		near[i] = (knn_candidate) {
+			distance, s->errors[at], ids[at], beam_rank(beam, s->nbeam, distance)
+		};
+		if (s->reader.fetch)
+			s->reader.prefetch(s->reader.state, near[i].id);
 	}
+	for (uint32_t i = 1; i < nnear; i++)
+	{
+		knn_candidate c = near[i];
+		uint32_t	at = i;
+
+		for (; at > 0 && near[at - 1].distance > c.distance; at--)
+			near[at] = near[at - 1];
+		near[at] = c;
+	}
+
+	end = s->nbeam;
+	for (uint32_t i = nnear; i-- > 0;)
+	{
+		knn_candidate c = near[i];
+		uint32_t	rank = c.flags < end ? c.flags : end;	/* NaNs have no order */
+
+		memmove(&beam[rank + i + 1], &beam[rank], sizeof(knn_candidate) * (end - rank));
+		c.flags = 0;
+		beam[rank + i] = c;
+		end = rank;
+	}
+	if (end < s->cursor)
+		s->cursor = end;
+	s->nbeam += nnear;
+	if (s->nbeam > s->beam_size)
+	{
+		uint32_t	over = s->nbeam - s->beam_size;
+
+		s->nbeam = s->beam_size;
+		if (s->cursor > s->nbeam)
+			s->cursor = s->nbeam;
+		if (s->resumable)
+		{
+			memcpy(s->spill + s->nspill, beam + s->nbeam, sizeof(knn_candidate) * over);
+			s->nspill += over;
+		}
+	}
+	return KNN_OK;
 }
 
 /* ---- guided search ---- */
@@ -391,15 +450,18 @@ guide_skips(knn_search *s, float distance)
 	return false;
 }
 
-/* Expand the nearest unexpanded node of the beam until there is none. */
-static int
-run(knn_search *s, uint32_t level)
+/*
+ * Take the nearest unexpanded node of the beam and put those of its neighbours
+ * that were not seen before into a batch, which stays empty when there is none.
+ */
+static inline int
+expand_nearest(knn_search *s, uint32_t level, knn_batch *batch)
 {
-	for (;;)
+	batch->n = 0;
+	while (batch->n == 0)
 	{
 		knn_candidate *candidate;
 		uint32_t	n;
-		uint32_t	unseen;
 		bool		dead = false;
 
 		while (s->cursor < s->nbeam &&
@@ -424,21 +486,70 @@ run(knn_search *s, uint32_t level)
 				continue;
 			}
 		}
-		n = s->reader.neighbours(s->reader.state, candidate->id, level, s->ids, &dead);
+		n = s->reader.neighbours(s->reader.state, candidate->id, level, batch->ids, &dead);
 		if (dead)
 			candidate->flags |= KNN_CANDIDATE_DEAD;
 		s->nexpanded++;
-
-		if (visited_reserve(s, n) != KNN_OK || spill_reserve(s, n) != KNN_OK)
+		if (visited_reserve(s, n) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
-		unseen = visited_filter(s, s->ids, n);
-		if (unseen == 0)
-			continue;
-		if (s->reader.prefetch && s->cursor < s->nbeam)
+		batch->n = visited_filter(s, batch->ids, n);
+	}
+	return KNN_OK;
+}
+
+static inline void
+fetch(knn_search *s, knn_batch *batch)
+{
+	s->reader.fetch(s->reader.state, batch->ids, batch->n, batch->places);
+}
+
+/* Score a batch, which was fetched if the reader has that. */
+static inline void
+score(knn_search *s, knn_batch *batch)
+{
+	if (s->reader.fetch)
+		s->reader.score_fetched(s->reader.state, batch->places, batch->n, s->distances);
+	else
+		s->reader.score(s->reader.state, batch->ids, batch->n, s->distances, s->errors);
+	s->nscored += batch->n;
+}
+
+/*
+ * Expand the nearest unexpanded node of the beam until there is none.  A reader
+ * with fetch has one batch underway while the one before is scored.
+ */
+static int
+run(knn_search *s, uint32_t level)
+{
+	knn_batch  *next = &s->batches[0];
+	knn_batch  *last = &s->batches[1];
+
+	last->n = 0;
+	for (;;)
+	{
+		knn_batch  *ready = next;
+
+		if (expand_nearest(s, level, next) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
+		if (s->reader.fetch)
+		{
+			if (next->n > 0)
+				fetch(s, next);
+			else if (last->n == 0)
+				return KNN_OK;
+			ready = last;
+			last = next;
+			next = ready;
+			if (ready->n == 0)
+				continue;
+		}
+		else if (next->n == 0)
+			return KNN_OK;
+		else if (s->reader.prefetch && s->cursor < s->nbeam)
 			s->reader.prefetch(s->reader.state, s->beam[s->cursor].id);
-		s->reader.score(s->reader.state, s->ids, unseen, s->distances, s->errors);
-		s->nscored += unseen;
-		beam_add(s, unseen);
+		score(s, ready);
+		if (beam_add(s, ready) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
 	}
 }
 
@@ -531,7 +642,7 @@ refill(knn_search *s, uint32_t beam_size)
 {
 	uint32_t	take;
 
-	if (reserve_candidates(s, &s->beam, s->nbeam, &s->beam_room, beam_size) != KNN_OK)
+	if (beam_reserve(s, beam_size) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	s->beam_size = beam_size;
 	take = beam_size - s->nbeam;
@@ -594,7 +705,7 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 	if (guide_resize(s, level == 0 && s->guide_share > 0 ?
 					 width / s->guide_share + GUIDE_LEAST : 0) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
-	if (reserve_candidates(s, &s->beam, 0, &s->beam_room, width) != KNN_OK)
+	if (beam_reserve(s, width) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;
 	visited_reset(s);
 	if (visited_reserve(s, width < VISITED_AHEAD / VISITED_PER_WIDTH ?
@@ -602,17 +713,20 @@ knn_search_level(knn_search *s, const uint32_t *entries, uint32_t nentries,
 		return KNN_ERROR_NO_MEMORY;
 	for (uint32_t start = 0; start < nentries;)
 	{
-		uint32_t	n = 0;
+		knn_batch  *batch = &s->batches[0];
 
-		if (visited_reserve(s, s->max_degree) != KNN_OK ||
-			spill_reserve(s, s->max_degree) != KNN_OK)
+		if (visited_reserve(s, s->max_degree) != KNN_OK)
 			return KNN_ERROR_NO_MEMORY;
-		while (start < nentries && n < s->max_degree)
-			s->ids[n++] = entries[start++];
-		n = visited_filter(s, s->ids, n);
-		s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
-		s->nscored += n;
-		beam_add(s, n);
+		for (batch->n = 0; start < nentries && batch->n < s->max_degree; batch->n++)
+			batch->ids[batch->n] = entries[start++];
+		batch->n = visited_filter(s, batch->ids, batch->n);
+		if (batch->n == 0)
+			continue;
+		if (s->reader.fetch)
+			fetch(s, batch);
+		score(s, batch);
+		if (beam_add(s, batch) != KNN_OK)
+			return KNN_ERROR_NO_MEMORY;
 	}
 	return run_live(s, level);
 }
@@ -622,6 +736,7 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 {
 	uint32_t	best = entry;
 	float		best_distance;
+	knn_batch  *batch = &s->batches[0];
 
 	s->reader.score(s->reader.state, &entry, 1, &best_distance, s->errors);
 	s->nscored++;
@@ -632,19 +747,21 @@ knn_search_descend(knn_search *s, uint32_t entry, uint32_t from, uint32_t to)
 		while (moved)
 		{
 			bool		dead = false;
-			uint32_t	n = s->reader.neighbours(s->reader.state, best, level, s->ids, &dead);
 
 			moved = false;
-			if (n > 0)
-				s->reader.score(s->reader.state, s->ids, n, s->distances, s->errors);
-			s->nscored += n;
+			batch->n = s->reader.neighbours(s->reader.state, best, level, batch->ids, &dead);
 			s->nexpanded++;
-			for (uint32_t i = 0; i < n; i++)
+			if (batch->n == 0)
+				break;
+			if (s->reader.fetch)
+				fetch(s, batch);
+			score(s, batch);
+			for (uint32_t i = 0; i < batch->n; i++)
 			{
 				if (s->distances[i] < best_distance)
 				{
 					best_distance = s->distances[i];
-					best = s->ids[i];
+					best = batch->ids[i];
 					moved = true;
 				}
 			}
@@ -712,7 +829,7 @@ knn_search_seen(const knn_search *s, uint32_t id)
 				return false;
 		}
 		bucket += 2;
-		if (bucket > s->visited + 2 * (size_t) s->visited_mask)
+		if (bucket == s->visited + visited_slots(s))
 			bucket = s->visited;
 	}
 }

@@ -51,19 +51,39 @@ typedef struct knn_reader
 	void		(*score) (void *state, const uint32_t *ids, uint32_t n,
 						  float *distance, float *error);
 
-	/*
-	 * The error bound of one node, for readers whose score leaves it out because
-	 * most nodes that are scored never enter the beam.  Asked for when a search
-	 * ends.  May be NULL.
-	 */
-	float		(*bound) (void *state, uint32_t id);
-
 	/* Called with a node that may be expanded next; may be NULL. */
 	void		(*prefetch) (void *state, uint32_t id);
+
+	/*
+	 * The two halves of score, for memory that is ready but not near; both may be
+	 * NULL.  fetch requests the codes of n nodes, and leaves in places, which
+	 * has room for 2n, where they are.  score_fetched then scores them.
+	 *
+	 * With these a search keeps two expansions in flight: it takes the next node,
+	 * and fetches its neighbours, before those of the last one are scored (and so
+	 * expands a few more).  prefetch, which must be there, is called for each
+	 * node that enters the beam, and bound for each that ends in it: score_fetched
+	 * gives no error bounds.
+	 */
+	void		(*fetch) (void *state, const uint32_t *ids, uint32_t n,
+						  const void **places);
+	void		(*score_fetched) (void *state, const void *const *places, uint32_t n,
+								  float *distance);
+
+	/* The error bound of one node. */
+	float		(*bound) (void *state, uint32_t id);
 
 	/* Exact distance of a node to the query; NULL unless a search is guided. */
 	float		(*exact) (void *state, uint32_t id);
 } knn_reader;
+
+/* Nodes that are scored together. */
+typedef struct knn_batch
+{
+	uint32_t	n;
+	uint32_t   *ids;			/* max_degree */
+	const void **places;		/* twice that; of a reader with fetch */
+} knn_batch;
 
 typedef struct knn_candidate
 {
@@ -116,14 +136,14 @@ typedef struct knn_search
 	 * hold KNN_INVALID_ID.  At most a quarter of the slots are used.
 	 */
 	uint32_t   *visited;
-	uint32_t	visited_mask;	/* buckets - 1 */
+	uint32_t	visited_shift;	/* 32 - log2 of the buckets */
 	uint32_t	nvisited;
 
 	/* scratch of max_degree each */
-	uint32_t   *ids;
+	knn_batch	batches[2];		/* of the last expansion, and of the next */
 	float	   *distances;
 	float	   *errors;
-	uint32_t   *near;
+	knn_candidate *near;		/* those that may enter the beam */
 
 	/* work done since init */
 	uint64_t	nscored;

@@ -82,6 +82,18 @@ now(void)
 #define Q NVECTORS
 #define S8(i) ((const int8_t *) bytes[i])
 
+static int32_t
+dots_of_four(const knn_kernels *k, int first, uint32_t dim)
+{
+	const uint8_t *codes[4];
+	int32_t		dots[4];
+
+	for (int i = 0; i < 4; i++)
+		codes[i] = bytes[(first + i) % NVECTORS];
+	k->dots_u8s8(codes, 4, S8(Q), dim, dots);
+	return dots[0] + dots[1] + dots[2] + dots[3];
+}
+
 static void
 bench(const knn_kernels *k)
 {
@@ -102,6 +114,7 @@ bench(const knn_kernels *k)
 	LINE("hamming (bits)", k->hamming(bytes[i], bytes[Q], dim / 8));
 	LINE("hamming (bytes)", k->hamming(bytes[i], bytes[Q], dim));
 	LINE("dot_u8s8", k->dot_u8s8(bytes[i], S8(Q), dim));
+	LINE("dots_u8s8 (4)", dots_of_four(k, i, dim));
 	LINE("dot_u4s8", k->dot_u4s8(bytes[i], S8(Q), dim / 2));
 	LINE("dot_u2s8", k->dot_u2s8(bytes[i], S8(Q), dim / 4));
 	LINE("dot_u1s8", k->dot_u1s8(bytes[i], S8(Q), dim / 8));

@@ -224,6 +224,30 @@ init_search(knn_search *s)
 		abort();
 }
 
+/* fetch for the arrays of a build, so that nodes are expanded in the same order */
+static knn_graph *fetch_graph;
+
+static void
+fetch_nodes(void *state, const uint32_t *ids, uint32_t n, const void **places)
+{
+	(void) state;
+	for (uint32_t i = 0; i < n; i++)
+		places[i] = &fetch_graph->factors[ids[i]];
+}
+
+static void
+score_nodes(void *state, const void *const *places, uint32_t n, float *distance)
+{
+	(void) state;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const knn_code_factors *factors = places[i];
+
+		distance[i] = knn_query_score(&fetch_graph->query, factors,
+									  knn_graph_code(fetch_graph, (uint32_t) (factors - fetch_graph->factors)));
+	}
+}
+
 static void
 flat_search(knn_search *s, knn_flat_reader *reader, Flat *flat, bool resumable)
 {
@@ -310,6 +334,9 @@ test_same(uint32_t n, uint32_t dim, knn_space space, knn_encoding encoding, uint
 		prepare(&set, q);
 		new_search(&plain, q % 2 == 0);
 		plain.reader = set.graph.search.reader;
+		plain.reader.fetch = fetch_nodes;
+		plain.reader.score_fetched = score_nodes;
+		fetch_graph = &set.graph;
 		plain.max_degree = 2 * m;
 		init_search(&plain);
 		flat_search(&s, &reader, &flat, q % 2 == 0);
@@ -389,6 +416,17 @@ test_damage(Set *set, Flat *flat)
 			beyond |= s.beam[j].id >= n;
 		UNIT_CHECK(!beyond, "followed");
 	}
+	links[1] = saved;
+
+	unit_case("flat: the same link twice");
+	links[1] = links[0];
+	reader.damaged = false;
+	if (knn_search_level(&s, &entry, 1, 0, n) != KNN_OK)
+		abort();
+	for (uint32_t j = 0; j < s.nbeam; j++)
+		for (uint32_t k = 0; k < j; k++)
+			beyond |= s.beam[j].id == s.beam[k].id;
+	UNIT_CHECK(!beyond && !reader.damaged, "found twice");
 	links[1] = saved;
 
 	unit_case("flat: a link above level 0 to a node that is not there");

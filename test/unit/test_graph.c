@@ -138,6 +138,15 @@ reader_score(void *state, const uint32_t *ids, uint32_t n, float *distance, floa
 	}
 }
 
+/* the same, but some distances are no numbers, and many are equal */
+static void
+reader_score_odd(void *state, const uint32_t *ids, uint32_t n, float *distance, float *error)
+{
+	reader_score(state, ids, n, distance, error);
+	for (uint32_t i = 0; i < n; i++)
+		distance[i] = ids[i] % 5 == 0 ? NAN : ids[i] % 11 == 0 ? INFINITY : floorf(distance[i]);
+}
+
 static void
 search_new(knn_search *s, Reader *reader, bool resumable, uint16_t *tags, uint16_t tag)
 {
@@ -597,6 +606,44 @@ test_fingerprints(void)
 	}
 }
 
+/* Distances without an order must not lead anywhere: every node is in one place. */
+static void
+test_odd_distances(const knn_graph *graph, const float *vectors, const float *queries)
+{
+	Reader		reader = {graph, vectors, NULL, NULL};
+	uint8_t    *seen = allocate(N);
+
+	unit_case("graph: distances that are no numbers");
+	for (uint32_t q = 0; q < NQUERIES; q++)
+	{
+		knn_search	s;
+		uint32_t	wrong = 0;
+
+		reader.query = queries + q * DIM;
+		search_new(&s, &reader, true, NULL, 0);
+		s.reader.score = reader_score_odd;
+		search_from_top(&s, graph, 1 + q);
+		for (uint32_t width = 2 + q; width < 300; width *= 2)
+		{
+			UNIT_CHECK(knn_search_widen(&s, width) == KNN_OK, "widen");
+			memset(seen, 0, N);
+			for (uint32_t i = 0; i < s.nbeam + s.nspill; i++)
+			{
+				uint32_t	id = i < s.nbeam ? s.beam[i].id : s.spill[i - s.nbeam].id;
+
+				wrong += id >= N || seen[id] || !knn_search_seen(&s, id);
+				if (id < N)
+					seen[id] = 1;
+			}
+		}
+		UNIT_CHECK(wrong == 0, "query %u: %u nodes are in no or in two places", q, wrong);
+		UNIT_CHECK(s.nbeam + s.nspill == s.nvisited, "query %u: %u and %u of %u nodes",
+				   q, s.nbeam, s.nspill, s.nvisited);
+		knn_search_free(&s);
+	}
+	free(seen);
+}
+
 int
 main(void)
 {
@@ -609,6 +656,7 @@ main(void)
 		abort();
 	test_widen(&graph, vectors, queries);
 	test_dead(&graph, vectors, queries);
+	test_odd_distances(&graph, vectors, queries);
 	test_order(&graph);
 	knn_graph_free(&graph);
 	test_small(vectors);
