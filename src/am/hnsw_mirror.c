@@ -161,6 +161,17 @@ KnnMirrorReaderPause(KnnMirrorReader *reader)
 	KnnMirrorUnpin(&reader->pin);
 }
 
+/* A node's error bound, from its code in the page. */
+static float
+page_bound(void *state, uint32_t id)
+{
+	float		distance;
+	float		error;
+
+	KnnPageReaderScore(state, &id, 1, &distance, &error);
+	return error;
+}
+
 void
 KnnMirrorReaderResume(KnnMirrorReader *reader)
 {
@@ -169,6 +180,8 @@ KnnMirrorReaderResume(KnnMirrorReader *reader)
 	/* it is gone: the ids are the same in pages */
 	KnnMirrorDetach(&reader->pin);
 	reader->search->reader = reader->page_reader;
+	/* of nodes that were scored through the mirror no bound is known yet */
+	reader->search->reader.bound = page_bound;
 }
 
 void
