@@ -102,6 +102,28 @@ KnnHeapHintPrefetch(IndexScanDesc scan, ItemPointer tid)
 					   (ItemPointerGetOffsetNumber(tid) - 1) % MaxHeapTuplesPerPage * sizeof(ItemIdData));
 }
 
+/*
+ * The page is neither pinned nor locked, and may have become another one: what is
+ * read of it is taken for an address in it and for nothing else.
+ */
+void
+KnnHeapHintPrefetchTuple(IndexScanDesc scan, ItemPointer tid)
+{
+	const HeapHint *hint = fetch_of(scan) ? find_hint(scan, ItemPointerGetBlockNumber(tid)) : NULL;
+	const char *page;
+	const char *item;
+	uint32		word;
+
+	if (hint == NULL)
+		return;
+	page = (const char *) BufferBlocks + (Size) (hint->buffer - 1) * BLCKSZ;
+	item = page + SizeOfPageHeaderData +
+		(ItemPointerGetOffsetNumber(tid) - 1) % MaxHeapTuplesPerPage * sizeof(ItemIdData);
+	word = *(const volatile uint32 *) item;
+	/* ItemIdData's first 15 bits are the offset of the tuple */
+	__builtin_prefetch(page + (word & 0x7FFF) % BLCKSZ);
+}
+
 void
 KnnHeapHintPin(IndexScanDesc scan, ItemPointer tid)
 {

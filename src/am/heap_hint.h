@@ -16,6 +16,11 @@ extern void KnnHeapHintLearn(IndexScanDesc scan);
 /* Request the cache lines that fetching a row begins with, if there is a hint. */
 extern void KnnHeapHintPrefetch(IndexScanDesc scan, ItemPointer tid);
 
+/*
+ * Request the row itself, when its page was requested a while ago.
+ */
+extern void KnnHeapHintPrefetchTuple(IndexScanDesc scan, ItemPointer tid);
+
 /* Pin the page of the row that is returned next, if there is a hint that holds. */
 extern void KnnHeapHintPin(IndexScanDesc scan, ItemPointer tid);
 

@@ -160,7 +160,10 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 				write_node(insert, node, level, upper, NULL, 0, tid);
 			}
 			if (KnnStoreSetFirstEntry(index, node, level))
+			{
+				KnnPublishEntry(index, store, node, level);
 				return;
+			}
 			KnnStoreRefresh(store, index);
 			/* the other's node may be newer than what the search knows of */
 			KnnMirrorReaderExtend(&insert->mirror);
@@ -220,7 +223,10 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 
 	KnnHnswLinkBack(insert, chosen, nchosen, node);
 	if (level > store->entry_level)
+	{
 		KnnStoreRaiseEntry(index, node, level);
+		KnnPublishEntry(index, store, node, level);
+	}
 }
 
 /* Insert a value that is not null, in a memory context of its own. */

@@ -363,12 +363,18 @@ start_search(IndexScanDesc scan, HnswScan *so)
 	uint32		entry = so->store->entry;
 	uint32		entry_level = so->store->entry_level;
 
-	if (KnnMirrorReaderActive(&so->mirror) && so->mirror.mode.standby)
+	if (KnnMirrorReaderActive(&so->mirror))
 	{
-		/* where searches began when the mirror was made */
-		entry = so->mirror.mode.entry;
-		entry_level = so->mirror.mode.entry_level;
-		queue_tail(scan, so);
+		const KnnMirrorUseMode *mode = &so->mirror.mode;
+
+		if (mode->standby)
+			queue_tail(scan, so);
+		/* a standby's metapage may be ahead of its mirror */
+		if (mode->standby || mode->entry != KNN_INVALID_ID)
+		{
+			entry = mode->entry;
+			entry_level = mode->entry_level;
+		}
 	}
 	if (entry == KNN_INVALID_ID)
 		return;
@@ -389,8 +395,6 @@ widen_search(IndexScanDesc scan, HnswScan *so)
 {
 	uint32		width = so->search->width;
 
-	if (so->store->entry == KNN_INVALID_ID)
-		return false;
 	if (so->search->width == 0)
 		return false;			/* there was nowhere to begin */
 	if (knn_max_scan_tuples >= 0 && so->search->nscored >= (uint64) knn_max_scan_tuples)
@@ -640,6 +644,7 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	Relation	index = scan->indexRelation;
 	MemoryContext old;
 	ScanKey		orderby;
+	bool		known;
 	void	   *query = NULL;
 
 	if (scan->numberOfOrderBys != 1)
@@ -652,7 +657,10 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 						RelationGetRelationName(index))));
 
 	old = MemoryContextSwitchTo(so->context);
-	so->store = KnnStoreOpen(index);
+	so->store = KnnStoreKnown(index);
+	known = so->store != NULL && KnnMirrorTells(index, so->store);
+	if (!known)
+		so->store = KnnStoreOpen(index);
 	KnnStoreHold(so->store, so->context);
 	so->search = KnnPageReaderInit(&so->reader, index, so->store);
 
@@ -686,7 +694,8 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	so->last_distance = -get_float4_infinity();
 
 	KnnCountIndexScan(scan);
-	(void) KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->context, true);
+	if (!KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->context, true) && known)
+		KnnStoreRefresh(so->store, index);	/* the mirror is gone by now */
 	start_search(scan, so);
 	so->started = true;
 	MemoryContextSwitchTo(old);
@@ -722,6 +731,13 @@ next_row(IndexScanDesc scan, HnswScan *so)
 	{
 		so->rows_requested = true;
 		prefetch_rows(scan, so);
+	}
+	if (so->nqueue > 0)
+	{
+		ItemPointerData next;
+
+		if (KnnMirrorReaderTid(&so->mirror, so->queue[0].node, &next))
+			KnnHeapHintPrefetchTuple(scan, &next);
 	}
 	KnnMirrorReaderPause(&so->mirror);
 	MemoryContextSwitchTo(old);

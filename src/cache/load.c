@@ -315,6 +315,24 @@ is_linked(const knn_flat_graph *graph, uint32 id)
 }
 
 /*
+ * Around changes of how a standby's mirror is to be used: whoever reads that
+ * meanwhile tries again.  Only one process is here.
+ */
+static void
+begin_change(KnnMirror *mirror)
+{
+	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
+	pg_memory_barrier();
+}
+
+static void
+end_change(KnnMirror *mirror)
+{
+	pg_memory_barrier();
+	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
+}
+
+/*
  * Say how far a standby's mirror goes, and which of its nodes are loose.  A node
  * whose insert was being replayed while its pages were copied is among the last
  * given out, since inserts run side by side.  (Others are loose because pruning
@@ -334,16 +352,13 @@ set_complete(KnnMirrorView *view, const KnnStore *store)
 			loose[nloose++] = id;
 	}
 
-	/* whoever reads this meanwhile tries again; only one process is here */
-	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
-	pg_memory_barrier();
+	begin_change(mirror);
 	mirror->nloose = nloose;
 	memcpy(mirror->loose, loose, sizeof(uint32) * nloose);
 	pg_atomic_write_u32(&mirror->complete, used);
 	pg_atomic_write_u64(&mirror->entry, store->entry == KNN_INVALID_ID ? KNN_INVALID_ID :
 						(uint64) store->entry_level << 32 | store->entry);
-	pg_memory_barrier();
-	pg_atomic_write_u32(&mirror->version, pg_atomic_read_u32(&mirror->version) + 1);
+	end_change(mirror);
 }
 
 /* ---- loading ---- */
@@ -506,6 +521,8 @@ load_pages(Relation index, KnnStore *store, bool forced, Loading *loading)
 			copy_all(&copy);
 		if (loading->whole && recovery)
 			set_complete(copy.view, store);
+		else if (loading->whole)
+			KnnMirrorRaiseEntry(mirror, store->entry, store->entry_level);
 	}
 	PG_FINALLY();
 	{
@@ -635,8 +652,11 @@ KnnMirrorRefresh(Relation index, KnnStore *store, KnnMirrorPin *pin)
 			}
 			else
 			{
-				pg_write_barrier();
+				/* scans that take it for a standby's go by its old entry point */
+				begin_change(mirror);
+				KnnMirrorRaiseEntry(mirror, store->entry, store->entry_level);
 				pg_atomic_write_u32(&mirror->recovery, 0);
+				end_change(mirror);
 			}
 			KnnCount(KNN_COUNT_REFRESH, 1);
 		}

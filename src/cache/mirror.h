@@ -100,11 +100,12 @@ typedef struct KnnMirror
 	/* ids that there are units for; raised after the units are there */
 	pg_atomic_uint32 covered[2];	/* by group: node, upper */
 
+	pg_atomic_uint64 entry;		/* level << 32 | node, or KNN_INVALID_ID */
+
 	/* of a mirror that was loaded during recovery */
 	pg_atomic_uint32 recovery;	/* it was, and is not an ordinary one yet */
 	pg_atomic_uint32 version;	/* of what follows; odd while it is changed */
 	pg_atomic_uint32 complete;	/* nodes below are all in it */
-	pg_atomic_uint64 entry;		/* level << 32 | node, or KNN_INVALID_ID */
 	uint32		nloose;
 	uint32		loose[KNN_LOOSE_NODES]; /* below complete, ascending */
 	XLogRecPtr	loaded_to;		/* pages with a later LSN have changed since */
@@ -231,6 +232,12 @@ extern void KnnPublish(KnnMirrorView *view, KnnStore *store, KnnColumn column,
 					   uint32 id, const void *item);
 
 extern void KnnPublishEnd(KnnMirrorView *view);
+
+/* A node has become the index's entry point. */
+extern void KnnPublishEntry(Relation index, KnnStore *store, uint32 node, uint32 level);
+
+/* The same for a mirror: keep the one on the higher level. */
+extern void KnnMirrorRaiseEntry(KnnMirror *mirror, uint32 node, uint32 level);
 
 /*
  * KnnStoreWrite, and KnnStoreAllocate, of an index that may have a mirror.

@@ -148,6 +148,33 @@ KnnPublishEnd(KnnMirrorView *view)
 		KnnMirrorUnpinChange();
 }
 
+/*
+ * Whoever loads the mirror raises its entry point to the one in the metapage, and so
+ * does whoever changes that: neither puts an older one in the place of a newer.
+ */
+void
+KnnMirrorRaiseEntry(KnnMirror *mirror, uint32 node, uint32 level)
+{
+	uint64		entry = (uint64) level << 32 | node;
+	uint64		before = pg_atomic_read_u64(&mirror->entry);
+
+	if (node == KNN_INVALID_ID)
+		return;
+	while (((uint32) before == KNN_INVALID_ID || before >> 32 < level) &&
+		   !pg_atomic_compare_exchange_u64(&mirror->entry, &before, entry))
+		;
+}
+
+void
+KnnPublishEntry(Relation index, KnnStore *store, uint32 node, uint32 level)
+{
+	KnnMirrorView *view = KnnPublishBegin(index, store);
+
+	if (view)
+		KnnMirrorRaiseEntry(view->mirror, node, level);
+	KnnPublishEnd(view);
+}
+
 void
 KnnCacheWrite(KnnStore *store, Relation index, const KnnItemWrite *writes, int nwrites)
 {

@@ -78,30 +78,44 @@ get_mode(KnnMirrorView *view, KnnMirrorUseMode *mode)
 {
 	KnnMirror  *mirror = view->mirror;
 	uint32		version;
-	uint64		entry;
 
-	mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
-	if (!mode->standby)
-		return;
 	do
 	{
+		uint64		entry;
+
 		version = pg_atomic_read_u32(&mirror->version);
 		pg_read_barrier();
+		mode->standby = pg_atomic_read_u32(&mirror->recovery) != 0;
 		entry = pg_atomic_read_u64(&mirror->entry);
-		mode->complete = pg_atomic_read_u32(&mirror->complete);
 		mode->entry = (uint32) entry;
 		mode->entry_level = (uint32) (entry >> 32);
-		mode->nloose = Min(mirror->nloose, KNN_LOOSE_NODES);
-		if (mode->nloose > 0)
+		if (mode->standby)
 		{
-			if (mode->loose == NULL)
-				mode->loose = palloc(sizeof(mirror->loose));
-			memcpy(mode->loose, mirror->loose, sizeof(uint32) * mode->nloose);
+			mode->complete = pg_atomic_read_u32(&mirror->complete);
+			mode->nloose = Min(mirror->nloose, KNN_LOOSE_NODES);
+			if (mode->nloose > 0)
+			{
+				if (mode->loose == NULL)
+					mode->loose = palloc(sizeof(mirror->loose));
+				memcpy(mode->loose, mirror->loose, sizeof(uint32) * mode->nloose);
+			}
 		}
 		pg_read_barrier();
 	} while (version % 2 != 0 || version != pg_atomic_read_u32(&mirror->version));
-	/* a refresh by another backend may have added the units of these since */
+	/* others may have added the units of these since */
 	KnnMirrorExtendView(view);
+}
+
+bool
+KnnMirrorTells(Relation index, KnnStore *store)
+{
+	KnnMirrorView *view;
+
+	if (KnnCacheMine() == NULL || !knn_use_cache || !KnnMirrorCacheable(index))
+		return false;
+	view = KnnMirrorViewOf(index, store, false);
+	return view != NULL && !pg_atomic_read_u32(&view->mirror->recovery) &&
+		(uint32) pg_atomic_read_u64(&view->mirror->entry) != KNN_INVALID_ID;
 }
 
 bool

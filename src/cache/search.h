@@ -13,13 +13,19 @@
 typedef struct KnnMirrorUseMode
 {
 	bool		standby;		/* it is the state of some moment: see mirror.h */
-	/* of a standby's: nodes below are in it, but for some; where searches begin */
+	uint32		entry;			/* where searches begin */
+	uint32		entry_level;
+	/* of a standby's: nodes below are in it, but for some */
 	uint32		complete;
 	uint32		nloose;
 	uint32	   *loose;			/* ascending, in the current memory context */
-	uint32		entry;
-	uint32		entry_level;
 } KnnMirrorUseMode;
+
+/*
+ * Is there a mirror that tells all that a search needs to begin?  Then the metapage
+ * need not be read.
+ */
+extern bool KnnMirrorTells(Relation index, KnnStore *store);
 
 /*
  * Count a search of an index and get its mirror: loads it, or refreshes that of a

@@ -507,6 +507,18 @@ KnnStoreOpen(Relation index)
 	return store;
 }
 
+KnnStore *
+KnnStoreKnown(Relation index)
+{
+	Oid			relid = RelationGetRelid(index);
+	StoreEntry *entry = stores ? hash_search(stores, &relid, HASH_FIND, NULL) : NULL;
+
+	if (entry == NULL || entry->store == NULL ||
+		entry->store->file != KnnRelationFile(index))
+		return NULL;
+	return entry->store;
+}
+
 void
 KnnStoreRefresh(KnnStore *store, Relation index)
 {

@@ -263,6 +263,12 @@ extern void KnnMetaPageInit(Page page, const KnnShape *shape);
  */
 extern KnnStore *KnnStoreOpen(Relation index);
 
+/*
+ * The same as this backend knows it from before, its metapage not read; NULL when
+ * it knows none.  The index may have grown since.
+ */
+extern KnnStore *KnnStoreKnown(Relation index);
+
 /* Read entry point, counters and new extents from the metapage. */
 extern void KnnStoreRefresh(KnnStore *store, Relation index);
 

@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "libpq/pqformat.h"
+#include "port/pg_bswap.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -210,6 +211,22 @@ knn_vector_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(buf);
 }
 
+/* As pq_getmsgfloat4 would give them, without a call for each. */
+static void
+receive_floats(StringInfo buf, float *to, int n)
+{
+	const char *from = pq_getmsgbytes(buf, n * (int) sizeof(float));
+
+	for (int i = 0; i < n; i++)
+	{
+		uint32		word;
+
+		memcpy(&word, from + i * sizeof(word), sizeof(word));
+		word = pg_ntoh32(word);
+		memcpy(&to[i], &word, sizeof(word));
+	}
+}
+
 /*
  * Binary form: int16 dimension, int16 data type, elements, all big-endian.
  * With data type 0 (float) this is also pgvector's form.
@@ -247,8 +264,7 @@ knn_vector_recv(PG_FUNCTION_ARGS)
 	switch ((KnnDataType) data_type)
 	{
 		case KNN_DATA_FLOAT:
-			for (int i = 0; i < dim; i++)
-				KnnVectorFloats(v)[i] = pq_getmsgfloat4(buf);
+			receive_floats(buf, KnnVectorFloats(v), dim);
 			KnnCheckFloats(KnnVectorFloats(v), (uint32) dim, NULL);
 			break;
 		case KNN_DATA_HALF:
