@@ -24,6 +24,11 @@
  * After promotion, with recovery = 0, it may begin at the metapage's entry and
  * follow any link; and at the end the mirror equals the pages.
  *
+ * The source keeps a list of the loose nodes, which no link in the mirror leads to,
+ * instead of ending at the first of them, and reads list, complete and entry under a
+ * version as in progress.pml.  The nodes from complete on are here what the loose and
+ * the newer ones are there: looked up by number.
+ *
  * WEAK ORDER (arm64).  complete is stored before entry and read after it, with a
  * barrier between on either side; the view is extended when both have been read.
  * COMPLETE_ORDER and EXTEND are what happens without.
