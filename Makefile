@@ -14,7 +14,7 @@ DATA = knn--1.0.sql
 PGFILEDESC = "knn - k-nearest-neighbour search"
 
 # Each layer may call only the ones before it (docs/internals.md).
-LAYERS = core type store cache am worker api
+LAYERS = core type store cache job am worker api
 OBJS = $(patsubst %.c,%.o,$(sort $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))) src/knn.c)
 
 # PostgreSQL 15 leaves PGDLLEXPORT empty, which under -fvisibility=hidden would
