@@ -57,23 +57,18 @@ close_end(int *fd)
 }
 
 static void
-close_pair(int *pair)
+close_if_open(int fd)
 {
-	close(pair[0]);
-	close(pair[1]);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* Both ends close on exec; the server's is never waited for. */
 static bool
 make_pipe(int *pair)
 {
-	if (pipe(pair) != 0)
-		return false;
-	if (fcntl(pair[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(pair[1], F_SETFD, FD_CLOEXEC) == 0 &&
-		fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0)
-		return true;
-	close_pair(pair);
-	return false;
+	return pipe(pair) == 0 && fcntl(pair[0], F_SETFD, FD_CLOEXEC) == 0 &&
+		fcntl(pair[1], F_SETFD, FD_CLOEXEC) == 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
 }
 
 /* ---- in the child, where only async-signal-safe calls are allowed ---- */
@@ -151,9 +146,9 @@ run_program(const char *program, char *const *argv, int in, int out, int err, in
 /* ---- start ---- */
 
 static bool
-start_failed(char **problem, const char *what, const char *program)
+start_failed(char **problem, const char *program, const char *why)
 {
-	*problem = psprintf("%s \"%s\": %s.", what, program, strerror(errno));
+	*problem = psprintf("Program \"%s\" could not be run: %s.", program, why);
 	return false;
 }
 
@@ -162,74 +157,65 @@ KnnChildStart(KnnChild *child, const char *program, char *const *argv, const cha
 			  char **problem)
 {
 	struct stat status;
-	int			in;
-	int			out[2];
-	int			err[2];
-	int			start[2];
+	int			in = -1;
+	int			out[2] = {-1, -1};
+	int			err[2] = {-1, -1};
+	int			start[2] = {-1, -1};
 	int			reserved = 0;
-	sigset_t	all;
-	sigset_t	old;
+	int			error = 0;
 	pid_t		parent = getpid();
-	pid_t		pid;
+	pid_t		pid = -1;
 
 	/* the usual causes, in words; what only exec sees is told by exec */
 	if (stat(program, &status) != 0)
-		return start_failed(problem, "There is no program", program);
+		return start_failed(problem, program, strerror(errno));
 	if (!S_ISREG(status.st_mode))
-	{
-		*problem = psprintf("\"%s\" is no program.", program);
-		return false;
-	}
+		return start_failed(problem, program, "it is no file");
 	if (access(program, X_OK) != 0)
-		return start_failed(problem, "The server may not run program", program);
+		return start_failed(problem, program, strerror(errno));
 
 	while (reserved < 3 && AcquireExternalFD())
 		reserved++;
-	if (reserved < 3 || (in = open(input, O_RDONLY | O_CLOEXEC)) < 0)
-		goto no_descriptors;
-	if (!make_pipe(out))
-		goto no_out;
-	if (!make_pipe(err))
-		goto no_err;
-	if (!make_pipe(start))
-		goto no_start;
+	if (reserved < 3)
+		error = EMFILE;
+	else if ((in = open(input, O_RDONLY | O_CLOEXEC)) < 0 ||
+			 !make_pipe(out) || !make_pipe(err) || !make_pipe(start))
+		error = errno;
+	if (error == 0)
+	{
+		sigset_t	all;
+		sigset_t	old;
 
-	/* a handler must not run in the child, with what it has of the server */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &old);
-	pid = fork();
-	if (pid == 0)
-		run_program(program, argv, in, out[1], err[1], start[1], parent);
-	if (pid > 0)
-		(void) setpgid(pid, pid);	/* whoever is first */
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (pid < 0)
-		goto no_fork;
-
+		/* a handler must not run in the child, with what it has of the server */
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, &old);
+		pid = fork();
+		if (pid == 0)
+			run_program(program, argv, in, out[1], err[1], start[1], parent);
+		error = pid < 0 ? errno : 0;
+		if (pid > 0)
+			(void) setpgid(pid, pid);	/* whoever is first */
+		sigprocmask(SIG_SETMASK, &old, NULL);
+	}
+	close_if_open(in);
+	close_if_open(out[1]);
+	close_if_open(err[1]);
+	close_if_open(start[1]);
+	if (error != 0)
+	{
+		close_if_open(out[0]);
+		close_if_open(err[0]);
+		close_if_open(start[0]);
+		while (reserved-- > 0)
+			ReleaseExternalFD();
+		return start_failed(problem, program, strerror(error));
+	}
 	child->pid = pid;
 	child->out = out[0];
 	child->err = err[0];
 	child->start = start[0];
 	INSTR_TIME_SET_CURRENT(child->begun);
-	close(out[1]);
-	close(err[1]);
-	close(start[1]);
-	close(in);
 	return true;
-
-no_fork:
-	close_pair(start);
-no_start:
-	close_pair(err);
-no_err:
-	close_pair(out);
-no_out:
-	close(in);
-no_descriptors:
-	start_failed(problem, "The server could not start program", program);
-	while (reserved-- > 0)
-		ReleaseExternalFD();
-	return false;
 }
 
 /* ---- reading ---- */

@@ -10,6 +10,7 @@
 
 #include "job/spool.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,9 +24,52 @@
 
 #define SPOOL_PREFIX PG_TEMP_FILE_PREFIX "_knn_"
 #define BUFFER_SIZE (256 * 1024)
-#define READ_PIECE (8 * 1024 * 1024)
+
+/* Directories in directories that are removed; the program has no need for any. */
+#define MAX_DEPTH 8
 
 static int	last_number = 0;
+
+/*
+ * Removes a directory and whatever is in it.  fd.c's function of this purpose
+ * passes over links and pipes, which a program may leave as well as files, and
+ * may raise errors.
+ */
+static void
+remove_tree(const char *path, int depth)
+{
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+
+	if (dir == NULL)
+	{
+		if (errno != ENOENT)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not open directory \"%s\": %m", path)));
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL)
+	{
+		char		name[MAXPGPATH * 2];
+		struct stat status;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+			snprintf(name, sizeof(name), "%s/%s", path, entry->d_name) >= sizeof(name))
+			continue;
+		if (depth < MAX_DEPTH && lstat(name, &status) == 0 && S_ISDIR(status.st_mode))
+			remove_tree(name, depth + 1);
+		else if (unlink(name) != 0 && errno != ENOENT)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not remove file \"%s\": %m", name)));
+	}
+	closedir(dir);
+	if (rmdir(path) != 0 && errno != ENOENT)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not remove directory \"%s\": %m", path)));
+}
 
 /*
  * Removes what processes left that are gone: after kill -9 of a backend the
@@ -53,7 +97,7 @@ remove_leftovers(const char *base)
 		snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
 		ereport(DEBUG1,
 				(errmsg_internal("removing spool directory \"%s\" of a process that is gone", path)));
-		PathNameDeleteTemporaryDir(path);
+		remove_tree(path, 0);
 	}
 	FreeDir(dir);
 }
@@ -85,10 +129,7 @@ KnnSpoolRemove(KnnSpool *spool)
 {
 	if (spool->path[0] == '\0')
 		return;
-	/* walking a directory heeds interrupts; this has to be done whatever they say */
-	HOLD_INTERRUPTS();
-	PathNameDeleteTemporaryDir(spool->path);
-	RESUME_INTERRUPTS();
+	remove_tree(spool->path, 0);
 	spool->path[0] = '\0';
 }
 
@@ -182,54 +223,34 @@ KnnSpoolFileClose(KnnSpoolFile *file)
 
 /* ---- reading ---- */
 
-void *
-KnnSpoolRead(const KnnSpool *spool, const char *name, uint64 limit, Size *size, char **problem)
+int
+KnnSpoolOpen(const KnnSpool *spool, const char *name, uint64 limit, uint64 *size, char **problem)
 {
 	char		path[MAXPGPATH * 2];
 	struct stat status;
-	char	   *data;
-	Size		done = 0;
 	int			fd;
 
 	snprintf(path, sizeof(path), "%s/%s", spool->path, name);
 	*problem = NULL;
+	/* whatever the program left there: no link is followed, no pipe waited for */
 	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 	{
-		*problem = errno == ENOENT ? psprintf("There is no file \"%s\".", name) :
-			psprintf("File \"%s\" could not be opened: %s.", name, strerror(errno));
-		return NULL;
+		*problem = errno == ENOENT ? psprintf("there is no file \"%s\"", name) :
+			psprintf("file \"%s\" could not be opened: %s", name, strerror(errno));
+		return -1;
 	}
 	if (fstat(fd, &status) != 0)
-		*problem = psprintf("File \"%s\" could not be read: %s.", name, strerror(errno));
+		*problem = psprintf("file \"%s\" could not be read: %s", name, strerror(errno));
 	else if (!S_ISREG(status.st_mode))
-		*problem = psprintf("\"%s\" is no file.", name);
-	else if (status.st_size > limit)
-		*problem = psprintf("File \"%s\" has %lld bytes, more than any graph of these vectors.",
-							name, (long long) status.st_size);
+		*problem = psprintf("\"%s\" is no file", name);
+	else if ((uint64) status.st_size > limit)
+		*problem = psprintf("file \"%s\" has %lld bytes", name, (long long) status.st_size);
 	if (*problem)
 	{
 		CloseTransientFile(fd);
-		return NULL;
+		return -1;
 	}
-	*size = status.st_size;
-	data = MemoryContextAllocHuge(CurrentMemoryContext, Max(*size, 1));
-	while (done < *size)
-	{
-		ssize_t		n;
-
-		CHECK_FOR_INTERRUPTS();
-		n = read(fd, data + done, Min(*size - done, READ_PIECE));
-		if (n <= 0)
-		{
-			*problem = psprintf("File \"%s\" could not be read: %s.", name,
-								n < 0 ? strerror(errno) : "it became shorter");
-			pfree(data);
-			CloseTransientFile(fd);
-			return NULL;
-		}
-		done += n;
-	}
-	CloseTransientFile(fd);
-	return data;
+	*size = (uint64) status.st_size;
+	return fd;
 }

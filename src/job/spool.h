@@ -51,11 +51,10 @@ extern bool KnnSpoolFileEnd(KnnSpoolFile *file);
 extern void KnnSpoolFileClose(KnnSpoolFile *file);
 
 /*
- * Reads a whole file that the program wrote, of at most limit bytes, into
- * memory of the current context, aligned to 8 bytes.  NULL and a reason in
- * *problem (palloc'd) when there is none, or it is larger, or cannot be read.
+ * Opens a file that the program wrote, of at most limit bytes: a transient file
+ * descriptor (storage/fd.h), or -1 and a reason in *problem (palloc'd).
  */
-extern void *KnnSpoolRead(const KnnSpool *spool, const char *name, uint64 limit,
-						  Size *size, char **problem);
+extern int	KnnSpoolOpen(const KnnSpool *spool, const char *name, uint64 limit,
+						 uint64 *size, char **problem);
 
 #endif
