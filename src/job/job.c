@@ -160,17 +160,17 @@ KnnJobRun(KnnJob *job, const char *description, KnnJobProgress progress, void *s
 				failure->hint = pstrdup("knn.builder_timeout tells how long it may be silent.");
 				return failed(job, failure, "printed nothing for %d ms", knn_builder_timeout);
 			case KNN_CHILD_LONG_LINE:
-				return failed(job, failure, "printed a line of more than %d bytes that begins: %s",
+				return failed(job, failure, "printed a line of more than %d bytes that begins with \"%s\"",
 							  KNN_CHILD_LINE_ROOM, KnnQuoteBytes(line, length, SHOWN_BYTES));
 			case KNN_CHILD_TOO_MUCH:
 				return failed(job, failure, "printed more than it can have to say, %llu bytes",
 							  (unsigned long long) job->child.total);
 		}
 		if (has_result)
-			return failed(job, failure, "printed something after its result: %s",
+			return failed(job, failure, "printed something after its result: \"%s\"",
 						  KnnQuoteBytes(line, length, SHOWN_BYTES));
 		if (!KnnMessageParse(line, length, message))
-			return failed(job, failure, "printed what is no message: %s",
+			return failed(job, failure, "printed what is no message: \"%s\"",
 						  KnnQuoteBytes(line, length, SHOWN_BYTES));
 		switch (message->kind)
 		{

@@ -180,7 +180,7 @@ close $elf;
 chmod 0755, "$dir/fake_elf";
 
 my $no_graph = qr/The result of program "\S+" is no graph of these vectors: /;
-my $no_message = qr/Program "\S+" printed what is no message: /;
+my $no_message = qr/Program "\S+" printed what is no message: "/;
 foreach my $case (
 	[ 'missing', "$dir/nowhere", qr/could not be run: No such file or directory\.\nHINT:  Install the program/ ],
 	[ 'not executable', "$dir/fake_text", qr/could not be run: Permission denied/ ],
@@ -189,13 +189,13 @@ foreach my $case (
 	[ 'of no format', "$dir/fake_elf", qr/could not be run: Exec format error/ ],
 	[ 'false', '/bin/false', qr/Program "\/bin\/false" ended with exit status 1 and without a result\./ ],
 	[ 'true', '/bin/true', qr/ended with exit status 0 and without a result\./ ],
-	[ 'cat', '/bin/cat', qr/printed what is no message: \{"job":"build"/ ],
+	[ 'cat', '/bin/cat', qr/printed what is no message: "\{"job":"build"/ ],
 	[ 'error', 'error', qr/reports: not enough memory It needs 7 bytes\.\nHINT:  Give it 8 "bytes"\./ ],
 	[ 'full disk', 'io', qr/reports: could not write the graph: No space left on device/ ],
 	[ 'error without a word', 'quiet_error', qr/ended with exit status 3 and without a result\. The last of its standard error is: first line something went wrong/ ],
 	[ 'no result', 'exit_zero', qr/ended with exit status 0 and without a result/ ],
 	[ 'status after result', 'exit_after_result', qr/ended with exit status 5, after its result/ ],
-	[ 'talks on', 'more_after_result', qr/printed something after its result: \{"progress"/ ],
+	[ 'talks on', 'more_after_result', qr/printed something after its result: "\{"progress"/ ],
 	[ 'segmentation fault', 'signal:SEGV', qr/was killed by signal 11/ ],
 	[ 'kill -9', 'signal:KILL', qr/was killed by signal 9: Killed and without a result\.\nHINT:  The system may have been out of memory/ ],
 	[ 'SIGTERM', 'signal:TERM', qr/was killed by signal 15/ ],
@@ -205,7 +205,7 @@ foreach my $case (
 	[ 'nested', 'nested', qr/${no_message}\{"progress":\{"progress":/ ],
 	[ 'unknown message', 'unknown', qr/${no_message}\{"advice"/ ],
 	[ 'bad number', 'bad_number', $no_message ],
-	[ 'giant line', 'giant_line', qr/printed a line of more than 16384 bytes that begins: x{100}\.\.\./ ],
+	[ 'giant line', 'giant_line', qr/printed a line of more than 16384 bytes that begins with "x{100}\.\.\."/ ],
 	[ 'endless output', 'endless', qr/printed more than it can have to say, \d+ bytes/ ],
 	[ 'no file', 'exit_zero', qr/without a result/ ],
 	[ 'link', 'link', qr/${no_graph}file "result\.knngraph" could not be opened/ ],
@@ -247,6 +247,21 @@ foreach my $mode ('no_newline', 'noise')
 	nothing_left($mode);
 	drop();
 }
+
+# what it says may be in letters that the database has not
+foreach my $case ([ 'UTF8', qr/reports: Gr\xc3\xb6\xc3\x9fe \xc3\xbc \xf0\x9f\x98\x80 \?\? \? long long/ ],
+	[ 'LATIN1', qr/reports: Gr\?\?\?\?e \?\? \?\?\?\? \?\? \? long long/ ])
+{
+	my ($encoding, $expected) = @$case;
+	$node->safe_psql('postgres', "CREATE DATABASE words TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	my ($status, undef, $said) = $node->psql('words', "SET client_encoding = $encoding; CREATE EXTENSION knn; CREATE TABLE t AS SELECT '[1,2]'::knn_vector(2) AS v;
+		SET knn.builder_path = '" . program('words') . "'; CREATE INDEX ON t USING knn_hnsw (v)");
+	like($said, $expected, "words in $encoding");
+	cmp_ok(length $said, '<', 1500, 'are cut');
+	$node->safe_psql('postgres', 'DROP DATABASE words');
+}
+like((build(program('surrogate')))[1], qr/printed what is no message: "\{"error"/, 'half a character is no message');
+drop();
 
 # ---------------------------------------------------------------------------
 # programs that hang
