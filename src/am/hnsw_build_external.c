@@ -31,8 +31,11 @@
 #define RESULT_FILE "result.knngraph"
 #define PROGRESS_EVERY 1024
 
-/* More nodes that nothing leads to than these are no graph of a build. */
-#define MAX_UNREACHABLE(n) ((n) / 50 + 8)
+/*
+ * More nodes than these that nothing leads to are no graph of a build.  With few
+ * links there are more of them in a sound one.
+ */
+#define MAX_UNREACHABLE(n, m) ((n) / ((m) < 8 ? 2 : 10) + 8)
 
 /* ---- the job ---- */
 
@@ -254,7 +257,7 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 			problem = psprintf("it has %u nodes of %u vectors", file->nodes, build->n);
 		else if (file->m != build->shape.m)
 			problem = psprintf("its m is %u, not %u", file->m, build->shape.m);
-		else if (file->unreachable > MAX_UNREACHABLE(file->nodes))
+		else if (file->unreachable > MAX_UNREACHABLE(file->nodes, file->m))
 			problem = psprintf("no link leads to %u of its %u nodes", file->unreachable, file->nodes);
 		else
 			problem = NULL;
@@ -267,6 +270,10 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 		knn_graph_file_free(file);
 		return false;
 	}
+
+	if (file->unreachable > 0)
+		ereport(DEBUG1,
+				(errmsg_internal("no link leads to %u of its nodes", file->unreachable)));
 
 	/* as a view: whoever looks at this graph looks at links alone */
 	build->external = true;
