@@ -140,7 +140,7 @@ write_vectors(HnswBuild *build, KnnJob *job, KnnSpoolFile *vectors, KnnSpoolFile
 		failure->detail = psprintf("Its vectors could not be written to \"%s\": %s.",
 								   job->spool.path, strerror(error));
 		failure->hint = error == ENOSPC ?
-			psprintf("It needs room for another copy of the vectors there.") : NULL;
+			pstrdup("It needs room for another copy of the vectors there.") : NULL;
 	}
 	pfree(kept);
 	pfree(scratch);
