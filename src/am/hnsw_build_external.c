@@ -297,7 +297,8 @@ KnnBuildWantsExternal(const HnswBuild *build)
 {
 	uint64		size = (uint64) build->n * KnnElementsSize(&build->shape);
 
-	if (knn_build_external_min < 0 || build->n == 0)
+	/* the ids of the files are int32 */
+	if (knn_build_external_min < 0 || build->n == 0 || build->n > PG_INT32_MAX)
 		return false;
 	return size >= (uint64) knn_build_external_min * 1024 || KnnBuildFitting(build) < build->n;
 }
