@@ -88,16 +88,23 @@ write_description(KnnJob *job, const char *description)
 	return written;
 }
 
-/* What an error line says, in two sentences. */
+/* What an error line says: "message: detail." */
 static bool
 reported_error(KnnJob *job, const KnnMessage *error, KnnJobFailure *failure)
 {
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "Program \"%s\" reports: %s", job->program,
+					 error->message[0] != '\0' ? error->message :
+					 error->code[0] != '\0' ? error->code : "an error");
+	if (error->detail[0] != '\0')
+		appendStringInfo(&text, ": %s", error->detail);
+	if (text.data[text.len - 1] != '.')
+		appendStringInfoChar(&text, '.');
+	failure->detail = text.data;
 	if (error->hint[0] != '\0')
 		failure->hint = pstrdup(error->hint);
-	failure->detail = psprintf("Program \"%s\" reports: %s%s%s", job->program,
-							   error->message[0] != '\0' ? error->message :
-							   error->code[0] != '\0' ? error->code : "an error",
-							   error->detail[0] != '\0' ? " " : "", error->detail);
 	KnnChildStop(&job->child);
 	return false;
 }
