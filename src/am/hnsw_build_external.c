@@ -333,7 +333,7 @@ run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 	set_phase(build, KNN_HNSW_PHASE_SPOOL);
 	KnnJobBegin(job);
 	done = write_vectors(build, job, &vectors, &ids, failure) &&
-		KnnJobRun(job, describe(build, job), show_progress, NULL, result, failure);
+		KnnJobRun(job, "build", describe(build, job), show_progress, NULL, result, failure);
 	if (done)
 	{
 		ereport(DEBUG1,

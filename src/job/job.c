@@ -127,10 +127,10 @@ ended(KnnJob *job, bool has_result, KnnJobFailure *failure)
 }
 
 bool
-KnnJobRun(KnnJob *job, const char *description, KnnJobProgress progress, void *state,
-		  KnnMessage *result, KnnJobFailure *failure)
+KnnJobRun(KnnJob *job, const char *command, const char *description,
+		  KnnJobProgress progress, void *state, KnnMessage *result, KnnJobFailure *failure)
 {
-	char	   *argv[] = {job->program, NULL};
+	char	   *argv[] = {job->program, unconstify(char *, command), NULL};
 	char		input[MAXPGPATH];
 	bool		has_result = false;
 	KnnMessage *message = palloc(sizeof(KnnMessage));

@@ -43,10 +43,12 @@ extern void KnnJobCleanup(int code, Datum job);
 extern void KnnJobBegin(KnnJob *job);
 
 /*
- * Runs the program with a job (a JSON object) and waits for its result.  False,
+ * Runs the program with a command, as "build", and a job (a JSON object that the
+ * command understands) and waits for its result.  False,
  * and *failure set, when there is none; the child is gone then.
  */
-extern bool KnnJobRun(KnnJob *job, const char *description, KnnJobProgress progress,
-					  void *state, KnnMessage *result, KnnJobFailure *failure);
+extern bool KnnJobRun(KnnJob *job, const char *command, const char *description,
+					  KnnJobProgress progress, void *state, KnnMessage *result,
+					  KnnJobFailure *failure);
 
 #endif
