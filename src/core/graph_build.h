@@ -4,14 +4,31 @@
  *
  * Vectors are added one at a time; only their codes are kept (at 8 bits dim bytes
  * and 12 each, beside 8m + 8 bytes of links).  A new vector searches with its full
- * precision; pruning compares codes with codes.  One thread.  Source: Malkov
- * and Yashunin, algorithm 1.
+ * precision; pruning compares codes with codes.  One thread; for several see
+ * graph_build_parallel.h.  Source: Malkov and Yashunin, algorithm 1.
  */
 #ifndef KNN_CORE_GRAPH_BUILD_H
 #define KNN_CORE_GRAPH_BUILD_H
 
 #include "core/code.h"
 #include "core/graph_search.h"
+
+struct knn_graph;
+
+/* What adding a vector needs beside the graph. */
+typedef struct knn_graph_scratch
+{
+	struct knn_graph *graph;
+	knn_search	search;
+	knn_query	query;			/* the vector being added */
+	knn_query	pair_query;		/* a node as query, for pruning */
+	int8_t	   *q8;
+	float	   *qf;
+	int8_t	   *pair_q8;
+	float	   *pair_qf;
+	knn_candidate *spare;
+	knn_candidate *full;		/* a full list and one more */
+} knn_graph_scratch;
 
 typedef struct knn_graph
 {
@@ -41,16 +58,7 @@ typedef struct knn_graph
 	uint32_t	nupper;
 	uint32_t	upper_room;
 
-	/* scratch */
-	knn_search	search;
-	knn_query	query;			/* the vector being added */
-	knn_query	pair_query;		/* a node as query, for pruning */
-	int8_t	   *q8;
-	float	   *qf;
-	int8_t	   *pair_q8;
-	float	   *pair_qf;
-	knn_candidate *spare;
-	knn_candidate *full;		/* a full list and one more */
+	knn_graph_scratch scratch;	/* of knn_graph_add */
 } knn_graph;
 
 /*
