@@ -21,8 +21,8 @@ graph_release(knn_graph *graph, void *pointer)
 		graph->allocator.release(graph->allocator.context, pointer);
 }
 
-static size_t
-code_stride(knn_encoding encoding, uint32_t dim)
+size_t
+knn_graph_code_stride(knn_encoding encoding, uint32_t dim)
 {
 	size_t		bytes = knn_code_bytes(encoding, dim);
 
@@ -35,7 +35,7 @@ code_stride(knn_encoding encoding, uint32_t dim)
 uint64_t
 knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim, uint32_t m)
 {
-	uint64_t	node = code_stride(encoding, dim) + sizeof(knn_code_factors) +
+	uint64_t	node = knn_graph_code_stride(encoding, dim) + sizeof(knn_code_factors) +
 		sizeof(uint8_t) + sizeof(uint16_t) + sizeof(uint32_t) * (1 + 2 * (uint64_t) m) +
 		sizeof(uint32_t);
 	uint64_t	upper = sizeof(uint32_t) * (1 + (uint64_t) m);
@@ -138,7 +138,7 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 	graph->n = 0;
 	graph->entry = KNN_INVALID_ID;
 	graph->entry_level = 0;
-	graph->code_stride = code_stride(graph->encoder.encoding, dim);
+	graph->code_stride = knn_graph_code_stride(graph->encoder.encoding, dim);
 	graph->nupper = 0;
 	graph->upper_room = (uint32_t) (n / (m - 1)) + 64;
 
@@ -158,18 +158,24 @@ knn_graph_init(knn_graph *graph, uint32_t capacity)
 }
 
 void
-knn_graph_free(knn_graph *graph)
+knn_graph_finish(knn_graph *graph)
 {
 	knn_graph_scratch_free(&graph->scratch);
 	graph_release(graph, graph->codes_allocated);
 	graph_release(graph, graph->factors);
+	graph->codes_allocated = NULL;
+	graph->codes = NULL;
+	graph->factors = NULL;
+}
+
+void
+knn_graph_free(knn_graph *graph)
+{
+	knn_graph_finish(graph);
 	graph_release(graph, graph->levels);
 	graph_release(graph, graph->links);
 	graph_release(graph, graph->upper_first);
 	graph_release(graph, graph->upper);
-	graph->codes_allocated = NULL;
-	graph->codes = NULL;
-	graph->factors = NULL;
 	graph->levels = NULL;
 	graph->links = graph->upper_first = graph->upper = NULL;
 }

@@ -68,12 +68,20 @@ typedef struct knn_graph
 extern uint64_t knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim,
 								 uint32_t m);
 
+/* Bytes from code to code. */
+extern size_t knn_graph_code_stride(knn_encoding encoding, uint32_t dim);
+
 /*
  * Prepare an empty graph for at most capacity nodes.  graph->m,
  * ef_construction, seed, encoder and allocator are set by the caller.
  */
 extern int	knn_graph_init(knn_graph *graph, uint32_t capacity);
 extern void knn_graph_free(knn_graph *graph);
+
+/*
+ * Free what only adding needs, codes too: levels and links stay.
+ */
+extern void knn_graph_finish(knn_graph *graph);
 
 /*
  * Add a vector (as for knn_encode); its id is the number of vectors added before.  KNN_OK or KNN_ERROR_NO_MEMORY; the

@@ -73,10 +73,10 @@ score_nodes(const knn_graph *graph, const knn_query *query,
 	}
 }
 
-/* Codes that are compared with a candidate before asking whether one is nearer. */
-#define COVERED_AT_ONCE 4
-
-/* knn_covered over the arrays */
+/*
+ * knn_covered over the arrays.  One code after the other: mostly one of the first few
+ * is nearer, and comparing four at a time took longer.
+ */
 static inline bool
 covered(void *state, const knn_candidate *candidate,
 		const knn_candidate *kept, uint32_t nkept)
@@ -90,24 +90,13 @@ covered(void *state, const knn_candidate *candidate,
 						&graph->factors[candidate->id],
 						knn_graph_code(graph, candidate->id),
 						scratch->pair_q8, scratch->pair_qf);
-	for (uint32_t start = 0; start < nkept; start += COVERED_AT_ONCE)
+	for (uint32_t i = 0; i < nkept; i++)
 	{
-		const knn_code_factors *factors[COVERED_AT_ONCE];
-		const uint8_t *codes[COVERED_AT_ONCE];
-		float		distance[COVERED_AT_ONCE];
-		uint32_t	count = nkept - start < COVERED_AT_ONCE ? nkept - start : COVERED_AT_ONCE;
+		uint32_t	id = kept[i].id;
 
-		for (uint32_t i = 0; i < count; i++)
-		{
-			factors[i] = &graph->factors[kept[start + i].id];
-			codes[i] = knn_graph_code(graph, kept[start + i].id);
-		}
-		knn_query_scores(&scratch->pair_query, factors, codes, count, distance);
-		for (uint32_t i = 0; i < count; i++)
-		{
-			if (distance[i] < candidate->distance)
-				return true;
-		}
+		if (knn_query_score(&scratch->pair_query, &graph->factors[id],
+							knn_graph_code(graph, id)) < candidate->distance)
+			return true;
 	}
 	return false;
 }
