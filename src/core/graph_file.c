@@ -620,7 +620,7 @@ knn_graph_file_write(const knn_graph *graph, const uint32_t *old_of_new,
 		write_byte(&writer, graph->levels[old_of_new[i]]);
 	pad(&writer);
 	for (uint32_t i = 0; i < graph->n; i++)
-		write_word(&writer, old_of_new[i]);
+		write_word(&writer, sink->vector_of_old ? sink->vector_of_old[old_of_new[i]] : old_of_new[i]);
 	pad(&writer);
 	for (uint32_t i = 0; i < graph->n; i++)
 	{

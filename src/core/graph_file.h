@@ -54,6 +54,7 @@ typedef struct knn_graph_sink
 {
 	void	   *state;
 	bool		(*write) (void *state, uint64_t offset, const void *bytes, size_t n);
+	const uint32_t *vector_of_old;	/* vectors by the graph's ids; NULL: the same */
 } knn_graph_sink;
 
 typedef struct knn_graph_file

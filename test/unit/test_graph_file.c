@@ -122,7 +122,7 @@ static Bytes
 written(const knn_graph *graph, uint32_t *old_of_new, uint32_t *new_of_old)
 {
 	Bytes		b = {NULL, 0, -1};
-	knn_graph_sink sink = {&b, bytes_write};
+	knn_graph_sink sink = {.state = &b, .write = bytes_write};
 
 	if (knn_graph_order(graph, 10, old_of_new, new_of_old) != KNN_OK)
 		abort();
@@ -363,7 +363,7 @@ test_failures(void)
 	for (fail = 0; fail < 10; fail++)
 	{
 		Bytes		to = {NULL, 0, fail};
-		knn_graph_sink sink = {&to, bytes_write};
+		knn_graph_sink sink = {.state = &to, .write = bytes_write};
 		int			result = knn_graph_file_write(&graph, old_of_new, new_of_old, &sink);
 
 		free(to.bytes);
@@ -407,7 +407,7 @@ test_failures(void)
 	for (fail = 0; fail < 10; fail++)
 	{
 		Bytes		to = {NULL, 0, -1};
-		knn_graph_sink sink = {&to, bytes_write};
+		knn_graph_sink sink = {.state = &to, .write = bytes_write};
 		int			result;
 
 		until_failure = fail;
