@@ -1,9 +1,10 @@
 # PGXS build of the knn extension.
 #
-#   make                     build knn.so
-#   make install             install the library, control file and SQL
+#   make                     build knn.so and, where json-c is, knn-builder
+#   make install             install the library, program, control file and SQL
 #   make installcheck        pg_regress and TAP against an installed server
 #   make unit                unit tests of src/core, no server needed
+#   make builder-check       the program knn-builder on generated data, no server needed
 #   make fuzz                parsers against random input, no server needed
 #
 # PG_CONFIG chooses the server the extension is built for.
@@ -14,7 +15,7 @@ DATA = knn--1.0.sql
 PGFILEDESC = "knn - k-nearest-neighbour search"
 
 # Each layer may call only the ones before it (docs/internals.md).
-LAYERS = core type store cache am worker api
+LAYERS = core type store cache job am worker api
 OBJS = $(patsubst %.c,%.o,$(sort $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))) src/knn.c)
 
 # PostgreSQL 15 leaves PGDLLEXPORT empty, which under -fvisibility=hidden would
@@ -30,7 +31,13 @@ REGRESS_OPTS = --inputdir=. --load-extension=knn
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
-EXTRA_CLEAN = test/unit/build test/fuzz/build
+EXTRA_CLEAN = test/unit/build test/fuzz/build test/builder/build
+
+# The program has all of core and its own files; threads are there alone, never in
+# the library.
+BUILDER_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/builder/*.c)))
+HAVE_JSON := $(shell pkg-config --exists json-c 2>/dev/null && echo yes)
+EXTRA_CLEAN += $(BUILDER_OBJS) $(BUILDER_OBJS:.o=.d) knn-builder
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -42,14 +49,44 @@ include $(PGXS)
 # Header changes rebuild what includes them.
 DEPFLAGS = -MMD -MP
 override CPPFLAGS += $(DEPFLAGS)
--include $(OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(BUILDER_OBJS:.o=.d)
 EXTRA_CLEAN += $(OBJS:.o=.d)
+
+ifeq ($(HAVE_JSON),yes)
+all: knn-builder
+
+$(BUILDER_OBJS): override CPPFLAGS += $(shell pkg-config --cflags json-c) \
+	-DKNN_BUILDER_VERSION='"$(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/knn.control)"'
+
+knn-builder: $(BUILDER_OBJS) $(filter src/core/%,$(OBJS))
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(shell pkg-config --libs json-c) -lm -lpthread -o $@
+
+install: install-builder
+install-builder: knn-builder
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) knn-builder '$(DESTDIR)$(bindir)/knn-builder'
+
+uninstall: uninstall-builder
+uninstall-builder:
+	rm -f '$(DESTDIR)$(bindir)/knn-builder'
+
+.PHONY: install-builder uninstall-builder
+else
+all: no-builder
+no-builder:
+	@echo "knn-builder is not built: json-c is not there (Debian: libjson-c-dev, pkg-config)"
+
+.PHONY: no-builder
+endif
 
 unit:
 	$(MAKE) -C test/unit check
+
+builder-check:
+	$(MAKE) -C test/builder check
 
 # The parsers of outside bytes, on a fixed random sequence with sanitizers.
 fuzz:
 	$(MAKE) -C test/fuzz check
 
-.PHONY: unit fuzz
+.PHONY: unit builder-check fuzz

@@ -44,6 +44,9 @@ missing_packages() {
 	command -v make >/dev/null || missing+=(make)
 	# A C compiler without the C library's headers compiles nothing.
 	[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
+	# For knn-builder.
+	command -v pkg-config >/dev/null || missing+=(pkg-config)
+	pkg-config --exists json-c 2>/dev/null || missing+=(libjson-c-dev)
 	if [[ -z ${PG_CONFIG:-} ]]; then
 		[[ -x /usr/lib/postgresql/$default_version/bin/postgres ]] ||
 			missing+=("postgresql-$default_version")
@@ -156,7 +159,8 @@ copy_source() {
 	mkdir -p "$1"
 	tar -C "$repo" -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude='*.a' --exclude=./results --exclude=./tmp_check --exclude=./build \
-		--exclude=./test/unit/build --exclude=./test/fuzz/build --exclude=./shared . |
+		--exclude=./test/unit/build --exclude=./test/fuzz/build --exclude=./test/builder/build \
+		--exclude=./knn-builder --exclude=./shared . |
 		tar -C "$1" --no-same-owner -xf -
 	own "$1"
 }

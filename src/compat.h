@@ -134,4 +134,11 @@
 	tuplesort_getdatum((state), true, (value), (isnull), NULL)
 #endif
 
+/* A set of events to wait for, freed by hand.  (storage/latch.h) */
+#if PG_VERSION_NUM >= 170000
+#define KnnCreateWaitEventSet(n) CreateWaitEventSet(NULL, (n))
+#else
+#define KnnCreateWaitEventSet(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
 #endif

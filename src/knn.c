@@ -14,6 +14,7 @@
 #include "cache/area.h"
 #include "cache/evict.h"
 #include "cache/settings.h"
+#include "job/settings.h"
 #include "miscadmin.h"
 #include "worker/cache_worker.h"
 
@@ -27,6 +28,7 @@ _PG_init(void)
 	bool		preloaded = process_shared_preload_libraries_in_progress;
 
 	KnnCacheSettingsInit(preloaded);
+	KnnJobSettingsInit();
 	if (preloaded)
 	{
 		KnnCacheAreaInit();

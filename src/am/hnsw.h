@@ -21,6 +21,10 @@
 #define KNN_HNSW_PHASE_INSERT	4
 #define KNN_HNSW_PHASE_WRITE	5
 #define KNN_HNSW_PHASE_LOG		6
+#define KNN_HNSW_PHASE_SPOOL	7
+#define KNN_HNSW_PHASE_MERGE	8
+#define KNN_HNSW_PHASE_ORDER	9
+#define KNN_HNSW_PHASE_CHECK	10
 
 /*
  * Reads a graph from pages for one query.  neighbours() copies a links item

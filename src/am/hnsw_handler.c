@@ -32,6 +32,14 @@ build_phase_name(int64 phase)
 			return "writing pages";
 		case KNN_HNSW_PHASE_LOG:
 			return "logging pages";
+		case KNN_HNSW_PHASE_SPOOL:
+			return "handing vectors to knn-builder";
+		case KNN_HNSW_PHASE_MERGE:
+			return "merging parts of the graph";
+		case KNN_HNSW_PHASE_ORDER:
+			return "ordering the graph";
+		case KNN_HNSW_PHASE_CHECK:
+			return "checking the graph";
 		default:
 			return NULL;
 	}

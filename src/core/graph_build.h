@@ -4,14 +4,31 @@
  *
  * Vectors are added one at a time; only their codes are kept (at 8 bits dim bytes
  * and 12 each, beside 8m + 8 bytes of links).  A new vector searches with its full
- * precision; pruning compares codes with codes.  One thread.  Source: Malkov
- * and Yashunin, algorithm 1.
+ * precision; pruning compares codes with codes.  One thread; for several see
+ * graph_build_parallel.h.  Source: Malkov and Yashunin, algorithm 1.
  */
 #ifndef KNN_CORE_GRAPH_BUILD_H
 #define KNN_CORE_GRAPH_BUILD_H
 
 #include "core/code.h"
 #include "core/graph_search.h"
+
+struct knn_graph;
+
+/* What adding a vector needs beside the graph. */
+typedef struct knn_graph_scratch
+{
+	struct knn_graph *graph;
+	knn_search	search;
+	knn_query	query;			/* the vector being added */
+	knn_query	pair_query;		/* a node as query, for pruning */
+	int8_t	   *q8;
+	float	   *qf;
+	int8_t	   *pair_q8;
+	float	   *pair_qf;
+	knn_candidate *spare;
+	knn_candidate *full;		/* a full list and one more */
+} knn_graph_scratch;
 
 typedef struct knn_graph
 {
@@ -41,16 +58,7 @@ typedef struct knn_graph
 	uint32_t	nupper;
 	uint32_t	upper_room;
 
-	/* scratch */
-	knn_search	search;
-	knn_query	query;			/* the vector being added */
-	knn_query	pair_query;		/* a node as query, for pruning */
-	int8_t	   *q8;
-	float	   *qf;
-	int8_t	   *pair_q8;
-	float	   *pair_qf;
-	knn_candidate *spare;
-	knn_candidate *full;		/* a full list and one more */
+	knn_graph_scratch scratch;	/* of knn_graph_add */
 } knn_graph;
 
 /*
@@ -60,12 +68,20 @@ typedef struct knn_graph
 extern uint64_t knn_graph_memory(uint64_t n, knn_encoding encoding, uint32_t dim,
 								 uint32_t m);
 
+/* Bytes from code to code. */
+extern size_t knn_graph_code_stride(knn_encoding encoding, uint32_t dim);
+
 /*
  * Prepare an empty graph for at most capacity nodes.  graph->m,
  * ef_construction, seed, encoder and allocator are set by the caller.
  */
 extern int	knn_graph_init(knn_graph *graph, uint32_t capacity);
 extern void knn_graph_free(knn_graph *graph);
+
+/*
+ * Free what only adding needs, codes too: levels and links stay.
+ */
+extern void knn_graph_finish(knn_graph *graph);
 
 /*
  * Add a vector (as for knn_encode); its id is the number of vectors added before.  KNN_OK or KNN_ERROR_NO_MEMORY; the

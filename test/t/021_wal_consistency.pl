@@ -91,7 +91,7 @@ foreach my $full_page_writes ('on', 'off')
 	$primary->safe_psql('postgres', "CREATE TABLE short (id int, v knn_vector(300))");
 	load_vectors($primary, 'short', 1, clustered_vectors(2500, 300, 3));
 	my ($rc, $out, $err) = $primary->psql('postgres',
-		"SET maintenance_work_mem = '1MB'; CREATE INDEX short_idx ON short USING knn_hnsw (v) WITH (ef_construction = 20)");
+		"SET maintenance_work_mem = '1MB'; SET knn.build_external_min = -1; CREATE INDEX short_idx ON short USING knn_hnsw (v) WITH (ef_construction = 20)");
 	is($rc, 0, "$name: build with little memory");
 	like($err, qr/does not fit into maintenance_work_mem/, "$name: which is said");
 	$replayed->('a build with little memory');

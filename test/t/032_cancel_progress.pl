@@ -88,7 +88,8 @@ sub build
 
 my $cheap = 'm = 4, ef_construction = 20';
 my $memory = "SET maintenance_work_mem = '512MB'";
-my $little = "SET maintenance_work_mem = '1MB'";
+# in the server's process, to whose memory it matters
+my $little = "SET maintenance_work_mem = '1MB'; SET knn.build_external_min = -1";
 
 # ---------------------------------------------------------------------------
 # progress

@@ -203,8 +203,8 @@ free_set(Set *set)
 static void
 prepare(Set *set, uint32_t query)
 {
-	knn_query_prepare(&set->graph.query, &set->graph.encoder, set->queries + query * set->width,
-					  set->graph.q8, set->graph.qf);
+	knn_query_prepare(&set->graph.scratch.query, &set->graph.encoder, set->queries + query * set->width,
+					  set->graph.scratch.q8, set->graph.scratch.qf);
 }
 
 /* ---- searches ---- */
@@ -243,7 +243,7 @@ score_nodes(void *state, const void *const *places, uint32_t n, float *distance)
 	{
 		const knn_code_factors *factors = places[i];
 
-		distance[i] = knn_query_score(&fetch_graph->query, factors,
+		distance[i] = knn_query_score(&fetch_graph->scratch.query, factors,
 									  knn_graph_code(fetch_graph, (uint32_t) (factors - fetch_graph->factors)));
 	}
 }
@@ -253,7 +253,7 @@ flat_search(knn_search *s, knn_flat_reader *reader, Flat *flat, bool resumable)
 {
 	new_search(s, resumable);
 	knn_flat_reader_init(reader, &flat->graph, s);
-	reader->query = &flat->built->query;
+	reader->query = &flat->built->scratch.query;
 	init_search(s);
 }
 
@@ -333,7 +333,7 @@ test_same(uint32_t n, uint32_t dim, knn_space space, knn_encoding encoding, uint
 
 		prepare(&set, q);
 		new_search(&plain, q % 2 == 0);
-		plain.reader = set.graph.search.reader;
+		plain.reader = set.graph.scratch.search.reader;
 		plain.reader.fetch = fetch_nodes;
 		plain.reader.score_fetched = score_nodes;
 		fetch_graph = &set.graph;
@@ -353,7 +353,7 @@ test_same(uint32_t n, uint32_t dim, knn_space space, knn_encoding encoding, uint
 			}
 		}
 		for (uint32_t i = 0; i < s.nbeam; i++)
-			wrong += s.beam[i].error != knn_query_error(&set.graph.query,
+			wrong += s.beam[i].error != knn_query_error(&set.graph.scratch.query,
 														&set.graph.factors[s.beam[i].id]);
 		UNIT_CHECK(wrong == 0, "%u bounds are wrong", wrong);
 		UNIT_CHECK(!reader.damaged, "damage is reported where there is none");
@@ -439,8 +439,8 @@ test_damage(Set *set, Flat *flat)
 		if (set->graph.levels[id] != 0)
 			continue;
 		links[0] = id + 1;
-		knn_query_from_code(&set->graph.query, &set->graph.encoder, &set->graph.factors[id],
-							knn_graph_code(&set->graph, id), set->graph.q8, set->graph.qf);
+		knn_query_from_code(&set->graph.scratch.query, &set->graph.encoder, &set->graph.factors[id],
+							knn_graph_code(&set->graph, id), set->graph.scratch.q8, set->graph.scratch.qf);
 		break;
 	}
 	knn_search_descend(&s, entry, set->graph.entry_level, 1);

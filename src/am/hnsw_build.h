@@ -1,0 +1,97 @@
+/*
+ * hnsw_build.h
+ *		What the passes of a build of knn_hnsw share; see hnsw_build.c.
+ */
+#ifndef KNN_AM_HNSW_BUILD_H
+#define KNN_AM_HNSW_BUILD_H
+
+#include "postgres.h"
+
+#include "am/hnsw.h"
+
+#include "core/fingerprint.h"
+#include "core/graph_build.h"
+#include "core/graph_file.h"
+#include "storage/buffile.h"
+
+/* A further row of a node. */
+typedef struct DuplicateRow
+{
+	uint32		node;			/* by position in the file */
+	ItemPointerData tid;
+} DuplicateRow;
+
+typedef struct HnswBuild
+{
+	Relation	index;
+	KnnShape	shape;
+	KnnColumnShape columns[KNN_NCOLUMNS];
+	MemoryContext context;		/* lives as long as the build */
+	MemoryContext row_context;	/* reset for each row */
+
+	/* after the first pass */
+	BufFile    *file;			/* n vectors, stored form or else elements */
+	Size		kept_size;		/* bytes of each */
+	uint32		n;
+	double	   *sum;
+	knn_fingerprint_set seen;
+	ItemPointerData *tids;		/* first row of each vector */
+	uint32		tids_room;
+	DuplicateRow *duplicates;
+	uint32		nduplicates;
+	uint32		duplicates_room;
+	double		nrows;			/* indexed */
+
+	/* second pass */
+	float	   *centre;			/* rotated if the space rotates */
+	uint32		in_memory;		/* vectors that the graph in memory holds */
+	knn_graph	graph;
+	uint32	   *old_of_new;		/* position in the file of each node */
+	uint32	   *new_of_old;		/* NULL in a graph of knn-builder */
+	bool		external;		/* knn-builder's: the arrays of graph are those of
+								 * graph_file, its nodes numbered for good, and
+								 * it has no codes */
+	knn_graph_file graph_file;
+} HnswBuild;
+
+/* The number in build->graph of the node that the index will number id. */
+static inline uint32
+KnnBuildNode(const HnswBuild *build, uint32 id)
+{
+	return build->external ? id : build->old_of_new[id];
+}
+
+/* And the other way round. */
+static inline uint32
+KnnBuildId(const HnswBuild *build, uint32 node)
+{
+	return build->external ? node : build->new_of_old[node];
+}
+
+/* hnsw_build.c */
+extern uint32 KnnBuildFitting(const HnswBuild *build);
+extern void KnnBuildCheckInterrupts(void);
+
+/* hnsw_build_read.c */
+extern void KnnBuildReadBegin(HnswBuild *build);
+extern void KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+							bool alive, void *state);
+
+/* The vectors of the file again: the next one, in the form it is kept, and where that is. */
+extern void KnnBuildNextKept(HnswBuild *build, void *kept);
+extern void KnnBuildSeekKept(HnswBuild *build, uint32 position);
+
+/*
+ * hnsw_build_external.c
+ *
+ * Is the graph to be built by knn-builder?  And have it built: false, after a
+ * warning, when it was not, and the server has to.
+ */
+extern bool KnnBuildWantsExternal(const HnswBuild *build);
+extern bool KnnBuildExternally(HnswBuild *build);
+
+/* hnsw_build_write.c */
+extern void KnnBuildWritePages(HnswBuild *build);
+extern void KnnBuildInsertRest(HnswBuild *build);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * job.h
+ *		The job that knn-builder is given: one JSON object.
+ */
+#ifndef KNN_BUILDER_JOB_H
+#define KNN_BUILDER_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "builder/output.h"
+#include "core/code.h"
+
+#define BUILDER_JOB_VERSION 1
+#define BUILDER_JOB_BYTES (1024 * 1024) /* no job is longer */
+
+typedef struct builder_job
+{
+	char	   *vectors;		/* paths */
+	char	   *ids;
+	char	   *result;
+	uint32_t	dimension;
+	uint32_t	count;
+	knn_space	space;
+	knn_encoding encoding;		/* of the index; tells the data type too */
+	uint32_t	m;
+	uint32_t	ef_construction;
+	uint64_t	seed;
+	uint32_t	threads;
+	uint64_t	memory_limit;	/* bytes, 0 for none */
+	uint32_t	codes_per_page; /* 0: codes cross pages */
+} builder_job;
+
+/*
+ * Parse the text of a job, which need not end with a zero.  False when it is no good
+ * one: then error tells why, and there is nothing to free.
+ */
+extern bool builder_job_parse(builder_job *job, const char *text, size_t length,
+							  builder_error *error);
+extern void builder_job_free(builder_job *job);
+
+#endif

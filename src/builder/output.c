@@ -1,0 +1,236 @@
+/*
+ * output.c
+ *		JSON lines on standard output, and ending with one; see output.h.
+ */
+#include "builder/output.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROGRESS_SECONDS 0.1
+
+/* What a signal handler needs. */
+static const char *volatile unfinished;
+static volatile sig_atomic_t ending;
+static pid_t parent;
+
+/* Write all of a line; false when nobody reads it any more. */
+static int
+write_line(const char *line, size_t length)
+{
+	while (length > 0)
+	{
+		ssize_t		n = write(STDOUT_FILENO, line, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return 0;
+		line += n;
+		length -= (size_t) n;
+	}
+	return 1;
+}
+
+static void
+remove_unfinished(void)
+{
+	const char *path = unfinished;
+
+	if (path)
+		(void) unlink(path);
+}
+
+/*
+ * Only one thread ends the program; the others wait for that.
+ */
+static void
+begin_ending(void)
+{
+	if (__atomic_exchange_n(&ending, 1, __ATOMIC_ACQ_REL))
+	{
+		for (;;)
+			(void) pause();
+	}
+}
+
+/* Text as the inside of a JSON string; what does not fit is left out. */
+static size_t
+escape(char *to, size_t room, const char *text)
+{
+	static const char hex[] = "0123456789abcdef";
+	size_t		n = 0;
+
+	for (; *text && n + 7 < room; text++)
+	{
+		unsigned char c = (unsigned char) *text;
+
+		if (c == '"' || c == '\\')
+		{
+			to[n++] = '\\';
+			to[n++] = (char) c;
+		}
+		else if (c < 0x20 || c >= 0x7F)
+		{
+			/* bytes of paths in no particular encoding */
+			memcpy(to + n, "\\u00", 4);
+			to[n + 4] = hex[c >> 4];
+			to[n + 5] = hex[c & 15];
+			n += 6;
+		}
+		else
+			to[n++] = (char) c;
+	}
+	to[n] = '\0';
+	return n;
+}
+
+void
+builder_fail(const builder_error *error)
+{
+	char		message[6 * sizeof(error->message) + 8];
+	char		detail[6 * sizeof(error->detail) + 8];
+	char		hint[6 * sizeof(error->hint) + 8];
+	char		line[sizeof(message) + sizeof(detail) + sizeof(hint) + 128];
+	int			length;
+
+	begin_ending();
+	escape(message, sizeof(message), error->message);
+	escape(detail, sizeof(detail), error->detail);
+	escape(hint, sizeof(hint), error->hint);
+	length = snprintf(line, sizeof(line), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\","
+					  "\"detail\":\"%s\",\"hint\":\"%s\"}}\n",
+					  error->code, message, detail, hint);
+	remove_unfinished();
+	(void) write_line(line, (size_t) length);
+	_exit(1);
+}
+
+void
+builder_fail_with(const char *code, int error_number, const char *format,...)
+{
+	builder_error error = {.code = code};
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(error.message, sizeof(error.message), format, args);
+	va_end(args);
+	if (error_number == ENOMEM)
+		error.code = BUILDER_OUT_OF_MEMORY;
+	if (error_number != 0)
+		snprintf(error.detail, sizeof(error.detail), "%s", strerror(error_number));
+	builder_fail(&error);
+}
+
+void
+builder_fail_memory(void)
+{
+	builder_error error = {.code = BUILDER_OUT_OF_MEMORY, .message = "out of memory"};
+
+	builder_fail(&error);
+}
+
+void
+builder_unfinished(const char *path)
+{
+	unfinished = path;
+}
+
+static void
+check_parent(void)
+{
+	if (getppid() != parent)
+		raise(SIGTERM);
+}
+
+void
+builder_progress(const char *phase, uint64_t done, uint64_t total)
+{
+	static const char *last_phase;
+	static double last;
+	char		line[160];
+	struct timespec t;
+	double		now;
+	int			length;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+	if (last_phase == phase && now - last < PROGRESS_SECONDS)
+		return;
+	last_phase = phase;
+	last = now;
+	check_parent();
+	length = snprintf(line, sizeof(line),
+					  "{\"progress\":{\"phase\":\"%s\",\"done\":%llu,\"total\":%llu}}\n",
+					  phase, (unsigned long long) done, (unsigned long long) total);
+	if (!write_line(line, (size_t) length))
+		raise(SIGTERM);
+}
+
+void
+builder_result(uint64_t nodes, double seconds, uint32_t threads, uint64_t memory,
+			   uint32_t partitions)
+{
+	char		line[256];
+	int			length = snprintf(line, sizeof(line),
+								  "{\"result\":{\"nodes\":%llu,\"seconds\":%.3f,\"threads\":%u,"
+								  "\"memory\":%llu,\"partitions\":%u}}\n",
+								  (unsigned long long) nodes, seconds, threads,
+								  (unsigned long long) memory, partitions);
+
+	begin_ending();
+	(void) write_line(line, (size_t) length);
+}
+
+/* ---- signals ---- */
+
+/* Only what is safe in a handler, which may interrupt anything. */
+static void
+end_by_signal(int signal_number)
+{
+	static const char cancelled[] = "{\"error\":{\"code\":\"cancelled\","
+		"\"message\":\"the job was cancelled\",\"detail\":\"\",\"hint\":\"\"}}\n";
+	static const char lost[] = "{\"error\":{\"code\":\"io\","
+		"\"message\":\"a file of the job became shorter or could not be read\","
+		"\"detail\":\"\",\"hint\":\"\"}}\n";
+
+	if (!ending)
+	{
+		ending = 1;
+		remove_unfinished();
+		if (signal_number == SIGBUS)
+			(void) write_line(lost, sizeof(lost) - 1);
+		else
+			(void) write_line(cancelled, sizeof(cancelled) - 1);
+	}
+	_exit(1);
+}
+
+void
+builder_catch_signals(void)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGBUS};
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = end_by_signal;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		(void) sigaction(signals[i], &action, NULL);
+
+	/* a server blocks signals around fork, and a child inherits that */
+	sigemptyset(&action.sa_mask);
+	(void) sigprocmask(SIG_SETMASK, &action.sa_mask, NULL);
+
+	parent = getppid();
+	(void) prctl(PR_SET_PDEATHSIG, SIGTERM);
+	/* it may have ended before that */
+	check_parent();
+}

@@ -1,0 +1,196 @@
+/*
+ * job.c
+ *		One run of the program knn-builder; see job.h.
+ *
+ * The job is the program's standard input, as a file of the spool: so there is no
+ * pipe that the program might not read from.
+ */
+#include "postgres.h"
+
+#include "job/job.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "job/settings.h"
+#include "lib/stringinfo.h"
+
+#define JOB_FILE "job.json"
+#define SHOWN_BYTES 100			/* of output that is no message */
+#define END_PATIENCE 10000		/* ms from its last line to its end */
+
+KnnJob *
+KnnJobCreate(void)
+{
+	KnnJob	   *job = palloc0(sizeof(KnnJob));
+
+	KnnChildInit(&job->child);
+	KnnBuilderPath(job->program);
+	return job;
+}
+
+void
+KnnJobBegin(KnnJob *job)
+{
+	KnnSpoolCreate(&job->spool);
+}
+
+void
+KnnJobCleanup(int code, Datum arg)
+{
+	KnnJob	   *job = (KnnJob *) DatumGetPointer(arg);
+
+	/* the child first, lest it write into what is being removed */
+	KnnChildStop(&job->child);
+	KnnSpoolRemove(&job->spool);
+}
+
+/* "Program "..." did this and that.", and what it said last. */
+pg_attribute_printf(3, 4)
+static bool
+failed(KnnJob *job, KnnJobFailure *failure, const char *format,...)
+{
+	char	   *last = KnnChildLastWords(&job->child);
+	StringInfoData text;
+	va_list		args;
+	int			needed;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "Program \"%s\" ", job->program);
+	for (;;)
+	{
+		va_start(args, format);
+		needed = appendStringInfoVA(&text, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&text, needed);
+	}
+	appendStringInfoChar(&text, '.');
+	if (last)
+		appendStringInfo(&text, " The last of its standard error is: %s", last);
+	failure->detail = text.data;
+	KnnChildStop(&job->child);
+	return false;
+}
+
+static bool
+write_description(KnnJob *job, const char *description)
+{
+	KnnSpoolFile file;
+	bool		written;
+
+	KnnSpoolFileBegin(&file, &job->spool, JOB_FILE);
+	KnnSpoolFileWrite(&file, description, strlen(description));
+	KnnSpoolFileWrite(&file, "\n", 1);
+	written = KnnSpoolFileEnd(&file);
+	KnnSpoolFileClose(&file);
+	return written;
+}
+
+/* What an error line says: "message: detail." */
+static bool
+reported_error(KnnJob *job, const KnnMessage *error, KnnJobFailure *failure)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "Program \"%s\" reports: %s", job->program,
+					 error->message[0] != '\0' ? error->message :
+					 error->code[0] != '\0' ? error->code : "an error");
+	if (error->detail[0] != '\0')
+		appendStringInfo(&text, ": %s", error->detail);
+	if (text.data[text.len - 1] != '.')
+		appendStringInfoChar(&text, '.');
+	failure->detail = text.data;
+	if (error->hint[0] != '\0')
+		failure->hint = pstrdup(error->hint);
+	KnnChildStop(&job->child);
+	return false;
+}
+
+/* The child ended: with a result, or with what instead? */
+static bool
+ended(KnnJob *job, bool has_result, KnnJobFailure *failure)
+{
+	const KnnChild *child = &job->child;
+
+	if (has_result && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+	{
+		KnnChildStop(&job->child);
+		return true;
+	}
+	if (WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGKILL)
+		failure->hint = pstrdup("The system may have been out of memory.");
+	return failed(job, failure, "%s%s", KnnChildFate(child),
+				  has_result ? ", after its result" : " and without a result");
+}
+
+bool
+KnnJobRun(KnnJob *job, const char *command, const char *description,
+		  KnnJobProgress progress, void *state, KnnMessage *result, KnnJobFailure *failure)
+{
+	char	   *argv[] = {job->program, unconstify(char *, command), NULL};
+	char		input[MAXPGPATH];
+	bool		has_result = false;
+	KnnMessage *message = palloc(sizeof(KnnMessage));
+
+	failure->detail = failure->hint = NULL;
+	if (!write_description(job, description))
+	{
+		failure->detail = psprintf("Its job could not be written: %s.", strerror(errno));
+		return false;
+	}
+	KnnSpoolPath(&job->spool, JOB_FILE, input);
+	if (!KnnChildStart(&job->child, job->program, argv, input, &failure->detail))
+	{
+		failure->hint = pstrdup("Install the program, or tell its place by knn.builder_path; "
+								"with knn.build_external_min = -1 it is never asked for.");
+		return false;
+	}
+	for (;;)
+	{
+		long		timeout = has_result ? END_PATIENCE :
+			knn_builder_timeout > 0 ? knn_builder_timeout : -1;
+		const char *line;
+		Size		length;
+
+		switch (KnnChildNext(&job->child, timeout, &line, &length))
+		{
+			case KNN_CHILD_LINE:
+				break;
+			case KNN_CHILD_ENDED:
+				return ended(job, has_result, failure);
+			case KNN_CHILD_SILENT:
+				if (has_result)
+					return failed(job, failure, "did not end after its result");
+				failure->hint = pstrdup("knn.builder_timeout tells how long it may be silent.");
+				return failed(job, failure, "printed nothing for %d ms", knn_builder_timeout);
+			case KNN_CHILD_LONG_LINE:
+				return failed(job, failure, "printed a line of more than %d bytes that begins with \"%s\"",
+							  KNN_CHILD_LINE_ROOM, KnnQuoteBytes(line, length, SHOWN_BYTES));
+			case KNN_CHILD_TOO_MUCH:
+				return failed(job, failure, "printed more than it can have to say, %llu bytes",
+							  (unsigned long long) job->child.total);
+		}
+		if (has_result)
+			return failed(job, failure, "printed something after its result: \"%s\"",
+						  KnnQuoteBytes(line, length, SHOWN_BYTES));
+		if (!KnnMessageParse(line, length, message))
+			return failed(job, failure, "printed what is no message: \"%s\"",
+						  KnnQuoteBytes(line, length, SHOWN_BYTES));
+		switch (message->kind)
+		{
+			case KNN_MESSAGE_PROGRESS:
+				if (progress)
+					progress(state, message->phase, message->done, message->total);
+				break;
+			case KNN_MESSAGE_RESULT:
+				*result = *message;
+				has_result = true;
+				break;
+			case KNN_MESSAGE_ERROR:
+				return reported_error(job, message, failure);
+		}
+	}
+}

@@ -1,0 +1,54 @@
+/*
+ * job.h
+ *		One run of the program knn-builder.
+ *
+ * What the program does wrong, or what is wrong with it, is told by KnnJobRun's
+ * result: the caller can go on without it.  Errors are those of the statement
+ * itself: it was cancelled, or timed out.
+ */
+#ifndef KNN_JOB_JOB_H
+#define KNN_JOB_JOB_H
+
+#include "postgres.h"
+
+#include "job/child.h"
+#include "job/message.h"
+#include "job/spool.h"
+
+typedef struct KnnJob
+{
+	KnnSpool	spool;
+	KnnChild	child;
+	char		program[MAXPGPATH];
+} KnnJob;
+
+/* Sentences for people; palloc'd. */
+typedef struct KnnJobFailure
+{
+	char	   *detail;
+	char	   *hint;			/* or NULL */
+} KnnJobFailure;
+
+typedef void (*KnnJobProgress) (void *state, const char *phase, uint64 done, uint64 total);
+
+/* A job with a spool directory, for the caller to put files into. */
+extern KnnJob *KnnJobCreate(void);
+
+/*
+ * Ends the child and removes the spool; raises no error, may be called twice.
+ * With the arguments PG_ENSURE_ERROR_CLEANUP wants: (0, PointerGetDatum(job)).
+ * KnnJobBegin goes first, inside of it.
+ */
+extern void KnnJobCleanup(int code, Datum job);
+extern void KnnJobBegin(KnnJob *job);
+
+/*
+ * Runs the program with a command, as "build", and a job (a JSON object that the
+ * command understands) and waits for its result.  False,
+ * and *failure set, when there is none; the child is gone then.
+ */
+extern bool KnnJobRun(KnnJob *job, const char *command, const char *description,
+					  KnnJobProgress progress, void *state, KnnMessage *result,
+					  KnnJobFailure *failure);
+
+#endif

@@ -1,0 +1,332 @@
+/*
+ * message.c
+ *		The lines that knn-builder prints; see message.h.
+ *
+ * A parser for exactly these lines: an object with one member whose value is an
+ * object of numbers and texts.  PostgreSQL's JSON parser would raise errors where
+ * this has to say no: at deep nesting, and at characters that the encoding of the
+ * database lacks.
+ */
+#include "postgres.h"
+
+#include "job/message.h"
+
+#include <math.h>
+
+#include "mb/pg_wchar.h"
+
+typedef struct Reader
+{
+	const char *at;
+	const char *end;
+} Reader;
+
+/* A member's value; text is empty for a number. */
+typedef struct Value
+{
+	bool		is_text;
+	double		number;
+	char		text[KNN_MESSAGE_TEXT];
+} Value;
+
+static void
+skip_blanks(Reader *reader)
+{
+	while (reader->at < reader->end &&
+		   (*reader->at == ' ' || *reader->at == '\t' || *reader->at == '\r'))
+		reader->at++;
+}
+
+static bool
+take(Reader *reader, char c)
+{
+	skip_blanks(reader);
+	if (reader->at == reader->end || *reader->at != c)
+		return false;
+	reader->at++;
+	return true;
+}
+
+static bool
+read_hex4(Reader *reader, uint32 *value)
+{
+	*value = 0;
+	for (int i = 0; i < 4; i++)
+	{
+		char		c;
+
+		if (reader->at == reader->end)
+			return false;
+		c = *reader->at++;
+		if (c >= '0' && c <= '9')
+			*value = *value * 16 + (c - '0');
+		else if (c >= 'a' && c <= 'f')
+			*value = *value * 16 + (c - 'a' + 10);
+		else if (c >= 'A' && c <= 'F')
+			*value = *value * 16 + (c - 'A' + 10);
+		else
+			return false;
+	}
+	return true;
+}
+
+/* What follows a backslash; its bytes go to out, 4 at most. */
+static bool
+read_escape(Reader *reader, char *out, int *nout)
+{
+	uint32		code;
+	uint32		low;
+	char		c;
+
+	if (reader->at == reader->end)
+		return false;
+	c = *reader->at++;
+	*nout = 1;
+	switch (c)
+	{
+		case '"':
+		case '\\':
+		case '/':
+			*out = c;
+			return true;
+		case 'n':
+		case 't':
+		case 'r':
+		case 'b':
+		case 'f':
+			*out = ' ';			/* a message is one line here */
+			return true;
+		case 'u':
+			break;
+		default:
+			return false;
+	}
+	if (!read_hex4(reader, &code))
+		return false;
+	if (code >= 0xD800 && code < 0xDC00)
+	{
+		if (reader->end - reader->at < 2 || reader->at[0] != '\\' || reader->at[1] != 'u')
+			return false;
+		reader->at += 2;
+		if (!read_hex4(reader, &low) || low < 0xDC00 || low > 0xDFFF)
+			return false;
+		code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+	}
+	else if (code >= 0xDC00 && code <= 0xDFFF)
+		return false;
+	if (code < 0x20)
+		code = '?';
+	unicode_to_utf8(code, (unsigned char *) out);
+	*nout = pg_utf_mblen((unsigned char *) out);
+	return true;
+}
+
+/*
+ * UTF-8 made text of the database's encoding, in place: where that is another
+ * one, only ASCII is sure to be in it.
+ */
+static void
+make_presentable(char *text)
+{
+	bool		keep = GetDatabaseEncoding() == PG_UTF8;
+
+	for (char *at = text; *at != '\0';)
+	{
+		int			length = IS_HIGHBIT_SET(*at) ? pg_utf_mblen((unsigned char *) at) : 1;
+
+		if (!IS_HIGHBIT_SET(*at))
+		{
+			if ((unsigned char) *at < 0x20 || *at == 0x7F)
+				*at = '?';
+		}
+		else if (!keep || strnlen(at, length) < length ||
+				 !pg_utf8_islegal((unsigned char *) at, length))
+		{
+			*at = '?';
+			length = 1;
+		}
+		at += length;
+	}
+}
+
+/* A text, cut to size bytes with its end. */
+static bool
+read_text(Reader *reader, char *text, Size size)
+{
+	Size		used = 0;
+	bool		cut = false;
+
+	if (!take(reader, '"'))
+		return false;
+	while (reader->at < reader->end)
+	{
+		char		bytes[8];
+		int			nbytes = 1;
+
+		bytes[0] = *reader->at++;
+		if (bytes[0] == '"')
+		{
+			text[used] = '\0';
+			make_presentable(text);
+			return true;
+		}
+		if ((unsigned char) bytes[0] < 0x20)
+			return false;
+		if (bytes[0] == '\\' && !read_escape(reader, bytes, &nbytes))
+			return false;
+		cut = cut || used + nbytes >= size;
+		if (!cut)
+		{
+			memcpy(text + used, bytes, nbytes);
+			used += nbytes;
+		}
+	}
+	return false;
+}
+
+static bool
+read_number(Reader *reader, double *number)
+{
+	char		digits[64];
+	int			length = 0;
+	char	   *end;
+
+	skip_blanks(reader);
+	while (reader->at < reader->end && length < sizeof(digits) - 1 &&
+		   strchr("0123456789+-.eE", *reader->at) != NULL && *reader->at != '\0')
+		digits[length++] = *reader->at++;
+	digits[length] = '\0';
+	if (length == 0 || !(digits[0] == '-' || (digits[0] >= '0' && digits[0] <= '9')))
+		return false;
+	*number = strtod(digits, &end);
+	return *end == '\0' && isfinite(*number);
+}
+
+static bool
+read_value(Reader *reader, Value *value)
+{
+	skip_blanks(reader);
+	value->number = 0;
+	value->text[0] = '\0';
+	value->is_text = reader->at < reader->end && *reader->at == '"';
+	if (value->is_text)
+		return read_text(reader, value->text, sizeof(value->text));
+	return read_number(reader, &value->number);
+}
+
+/* Numbers beyond 2^53 are none of a build. */
+static bool
+to_count(const Value *value, uint64 *count)
+{
+	if (value->is_text || value->number < 0 || value->number > 9007199254740992.0)
+		return false;
+	*count = (uint64) value->number;
+	return true;
+}
+
+static bool
+to_text(const Value *value, char *text)
+{
+	if (!value->is_text)
+		return false;
+	strlcpy(text, value->text, KNN_MESSAGE_TEXT);
+	return true;
+}
+
+static bool
+set_member(KnnMessage *message, const char *name, const Value *value)
+{
+	switch (message->kind)
+	{
+		case KNN_MESSAGE_PROGRESS:
+			if (strcmp(name, "phase") == 0)
+				return to_text(value, message->phase);
+			if (strcmp(name, "done") == 0)
+				return to_count(value, &message->done);
+			if (strcmp(name, "total") == 0)
+				return to_count(value, &message->total);
+			break;
+		case KNN_MESSAGE_RESULT:
+			if (strcmp(name, "nodes") == 0)
+				return to_count(value, &message->nodes);
+			if (strcmp(name, "threads") == 0)
+				return to_count(value, &message->threads);
+			if (strcmp(name, "memory") == 0)
+				return to_count(value, &message->memory);
+			if (strcmp(name, "partitions") == 0)
+				return to_count(value, &message->partitions);
+			if (strcmp(name, "seconds") == 0)
+			{
+				message->seconds = value->number;
+				return !value->is_text && value->number >= 0;
+			}
+			break;
+		case KNN_MESSAGE_ERROR:
+			if (strcmp(name, "code") == 0)
+				return to_text(value, message->code);
+			if (strcmp(name, "message") == 0)
+				return to_text(value, message->message);
+			if (strcmp(name, "detail") == 0)
+				return to_text(value, message->detail);
+			if (strcmp(name, "hint") == 0)
+				return to_text(value, message->hint);
+			break;
+	}
+	return true;
+}
+
+bool
+KnnMessageParse(const char *line, Size length, KnnMessage *message)
+{
+	Reader		reader = {line, line + length};
+	char		name[32];
+	Value		value;
+
+	memset(message, 0, sizeof(KnnMessage));
+	if (!take(&reader, '{') || !read_text(&reader, name, sizeof(name)) || !take(&reader, ':'))
+		return false;
+	if (strcmp(name, "progress") == 0)
+		message->kind = KNN_MESSAGE_PROGRESS;
+	else if (strcmp(name, "result") == 0)
+		message->kind = KNN_MESSAGE_RESULT;
+	else if (strcmp(name, "error") == 0)
+		message->kind = KNN_MESSAGE_ERROR;
+	else
+		return false;
+	if (!take(&reader, '{'))
+		return false;
+	if (!take(&reader, '}'))
+	{
+		do
+		{
+			if (!read_text(&reader, name, sizeof(name)) || !take(&reader, ':') ||
+				!read_value(&reader, &value) || !set_member(message, name, &value))
+				return false;
+		} while (take(&reader, ','));
+		if (!take(&reader, '}'))
+			return false;
+	}
+	if (!take(&reader, '}'))
+		return false;
+	skip_blanks(&reader);
+	return reader.at == reader.end;
+}
+
+char *
+KnnQuoteBytes(const char *bytes, Size length, Size most)
+{
+	Size		kept = Min(length, most);
+	char	   *text = palloc(kept + 4);
+
+	memcpy(text, bytes, kept);
+	for (Size i = 0; i < kept; i++)
+	{
+		if (text[i] == '\0')
+			text[i] = '?';
+	}
+	text[kept] = '\0';
+	make_presentable(text);
+	if (kept < length)
+		strcpy(text + kept, "...");
+	return text;
+}

@@ -1,0 +1,61 @@
+/*
+ * message.h
+ *		The lines that knn-builder prints.
+ *
+ *	{"progress":{"phase":"graph","done":n,"total":n}}
+ *	{"result":{"nodes":n,"seconds":s,"threads":n,"memory":n,"partitions":n}}
+ *	{"error":{"code":"...","message":"...","detail":"...","hint":"..."}}
+ *
+ * Nothing is taken on trust: a line is text of another program, which may have
+ * gone wrong in any way.
+ */
+#ifndef KNN_JOB_MESSAGE_H
+#define KNN_JOB_MESSAGE_H
+
+#include "postgres.h"
+
+#define KNN_MESSAGE_TEXT 1024	/* room for a text, its end included */
+
+typedef enum KnnMessageKind
+{
+	KNN_MESSAGE_PROGRESS,
+	KNN_MESSAGE_RESULT,
+	KNN_MESSAGE_ERROR
+} KnnMessageKind;
+
+typedef struct KnnMessage
+{
+	KnnMessageKind kind;
+
+	/* progress */
+	char		phase[KNN_MESSAGE_TEXT];
+	uint64		done;
+	uint64		total;
+
+	/* result */
+	uint64		nodes;
+	double		seconds;
+	uint64		threads;
+	uint64		memory;
+	uint64		partitions;
+
+	/* error; texts in the encoding of the database */
+	char		code[KNN_MESSAGE_TEXT];
+	char		message[KNN_MESSAGE_TEXT];
+	char		detail[KNN_MESSAGE_TEXT];
+	char		hint[KNN_MESSAGE_TEXT];
+} KnnMessage;
+
+/*
+ * Reads a line of length bytes without its end.  False when it is none of the
+ * above.  Unknown members are read over, longer texts are cut.  Raises no error.
+ */
+extern bool KnnMessageParse(const char *line, Size length, KnnMessage *message);
+
+/*
+ * The start of any bytes, made fit to be shown: in the encoding of the database,
+ * control characters as "?".  Palloc'd.
+ */
+extern char *KnnQuoteBytes(const char *bytes, Size length, Size most);
+
+#endif
