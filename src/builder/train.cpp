@@ -352,6 +352,12 @@ int main()
 	if (getppid() != parent)
 		return 1;
 	umask(0077);
+	/* when memory runs out, this is what to kill, not the server */
+	if (FILE *f = std::fopen("/proc/self/oom_score_adj", "w"))
+	{
+		std::fputs("500", f);
+		std::fclose(f);
+	}
 	try
 	{
 		struct stat st;

@@ -15,6 +15,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "cache/counters.h"
 #include "core/faiss_file.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -420,7 +421,10 @@ knn_train_worker_main(Datum arg)
 	{
 		model = wait_for_row(&argument);
 		if (model != NULL)
+		{
+			KnnCount(KNN_COUNT_TRAINING, 1);
 			train(model, spool);
+		}
 	}
 	PG_CATCH();
 	{
@@ -435,6 +439,8 @@ knn_train_worker_main(Datum arg)
 		MemoryContextSwitchTo(context);
 		error = failure(edata);
 		QueryCancelPending = false;
+		if (model != NULL)
+			KnnCount(KNN_COUNT_TRAINING_ERROR, 1);
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();

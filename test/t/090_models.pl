@@ -14,15 +14,17 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
+my $pkglibdir = `pg_config --pkglibdir`;
+chomp $pkglibdir;
+plan skip_all => 'knn-train is not installed' unless -x "$pkglibdir/knn-train";
+
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', new_settings());
 $node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on");
+# for the statistics
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'knn'\nknn.cache_size = '16MB'");
 $node->start;
-
-my $pkglibdir = `pg_config --pkglibdir`;
-chomp $pkglibdir;
-plan skip_all => 'knn-train is not installed' unless -x "$pkglibdir/knn-train";
 
 sub sql
 {
@@ -250,6 +252,11 @@ sql(q{SET ROLE alice; SELECT knn_train_model('no_policy', 'hers_only', 'v', 16, 
 finished('no_policy');
 is(sql(q{SELECT knn_get_model('policy') -> 'model_blob' = knn_get_model('no_policy') -> 'model_blob'}), 't', 'from her rows alone');
 
+is(sql(q{SELECT (s ->> 'training_requests')::int - (SELECT count(*) FROM knn_models) || ' ' ||
+		((s ->> 'training_errors')::int = (SELECT count(*) FROM knn_models WHERE state = 'failed'))
+	FROM (SELECT knn_stats('training_requests', 'training_errors') #> '{nodes}' AS n) x,
+		jsonb_path_query_first(n, '$.*') s}), '0 true', 'statistics');
+
 # A crash: nobody is at it any more, whatever the row says.
 block();
 sql(q{SELECT knn_train_model('crash', 'slow', 'v', 16, '{"name": "ivf"}')});
@@ -263,6 +270,16 @@ no_spool('crashed');
 is(sql(q{SELECT knn_train_model('after', 'fresh', 'v', 16, '{"name": "ivf"}')}), 'after', 'another can be trained');
 is(finished('after'), 'created: ', 'and is');
 sql(q{SELECT knn_delete_model('crash')});
+
+# Shutting down does not wait for a training, and tells so.
+$session = $node->background_psql('postgres');
+block();
+sql(q{SELECT knn_train_model('stop', 'slow', 'v', 16, '{"name": "ivf"}')});
+$node->stop('fast');
+eval { $session->quit };
+$node->start;
+is(finished('stop'), 'failed: Training was terminated by administrator command', 'after a shutdown');
+no_spool('stopped');
 
 # dump and restore
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $node->basedir . '/dump', '-d', $node->connstr('postgres') ], 'dump');
