@@ -15,7 +15,7 @@ DATA = knn--1.0.sql
 PGFILEDESC = "knn - k-nearest-neighbour search"
 
 # Each layer may call only the ones before it (docs/internals.md).
-LAYERS = core type store cache job am worker api
+LAYERS = core type store cache job am model worker api
 OBJS = $(patsubst %.c,%.o,$(sort $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))) src/knn.c)
 
 # PostgreSQL 15 leaves PGDLLEXPORT empty, which under -fvisibility=hidden would
@@ -79,6 +79,28 @@ no-builder:
 .PHONY: no-builder
 endif
 
+# The program that trains models, where faiss and json-c are installed; faiss needs a
+# BLAS and OpenMP.  The server starts it and is never linked with any of them.
+TRAIN_LIBS ?= -lfaiss -llapack -lblas -ljson-c -fopenmp
+HAVE_TRAIN_LIBS := $(shell printf '\043include <faiss/Index.h>\n\043include <json-c/json.h>\nint main() {}' | \
+	$(CXX) -x c++ - -x none -o /dev/null $(TRAIN_LIBS) 2>/dev/null && echo yes)
+EXTRA_CLEAN += knn-train
+
+knn-train: src/builder/train.cpp
+	$(CXX) -std=c++17 -O2 -Wall -Wextra $(if $(findstring -Werror,$(COPT)),-Werror) -o $@ $< $(TRAIN_LIBS)
+
+ifeq ($(HAVE_TRAIN_LIBS),yes)
+all: knn-train
+install: install-train
+endif
+
+install-train: knn-train installdirs
+	$(INSTALL_PROGRAM) knn-train '$(DESTDIR)$(pkglibdir)/knn-train'
+
+uninstall: uninstall-train
+uninstall-train:
+	rm -f '$(DESTDIR)$(pkglibdir)/knn-train'
+
 unit:
 	$(MAKE) -C test/unit check
 
@@ -89,4 +111,4 @@ builder-check:
 fuzz:
 	$(MAKE) -C test/fuzz check
 
-.PHONY: unit builder-check fuzz
+.PHONY: unit builder-check fuzz install-train uninstall-train

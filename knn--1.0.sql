@@ -633,3 +633,92 @@ GRANT SELECT ON knn_progress TO pg_read_all_stats;
 
 COMMENT ON VIEW knn_progress IS
 	'commands of the extension that run, and how far they are';
+
+----------------------------------------------------------------------
+-- models
+----------------------------------------------------------------------
+
+-- Of a schema only where the extension is: it can be moved.  Written and read by the
+-- functions, which know who may; by name, so that ids sort and compare as bytes.
+CREATE TABLE knn_model (
+	model_id text COLLATE "C" PRIMARY KEY,
+	state text NOT NULL CHECK (state IN ('training', 'created', 'failed')),
+	"timestamp" timestamptz NOT NULL,
+	owner regrole NOT NULL,
+	description text NOT NULL,
+	error text NOT NULL,
+	space_type text NOT NULL,
+	dimension integer NOT NULL,
+	engine text NOT NULL,
+	method jsonb NOT NULL,
+	data_type text NOT NULL,
+	mode text,
+	compression_level text,
+	training_table oid,
+	training_column text,
+	max_training_vector_count integer,
+	search_size integer,
+	run bigint NOT NULL,
+	trainer_pid integer,
+	model_version text NOT NULL,
+	model_blob bytea
+);
+SELECT pg_catalog.pg_extension_config_dump('knn_model', '');
+-- whoever dumps and restores the database need not be a superuser
+GRANT SELECT, INSERT ON knn_model TO @extowner@;
+
+COMMENT ON TABLE knn_model IS
+	'models; use knn_models and the functions';
+
+CREATE FUNCTION knn_training_alive(run bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_training_alive(bigint) IS
+	'does a process train the model with this run?';
+
+-- those of the current user; a training that nobody is at has failed
+CREATE VIEW knn_models WITH (security_barrier) AS
+	SELECT m.model_id,
+		CASE WHEN m.lost THEN 'failed' ELSE m.state END AS state,
+		m."timestamp", m.owner, m.description,
+		CASE WHEN m.lost THEN 'Training failed to complete as cluster crashed' ELSE m.error END AS error,
+		m.space_type, m.dimension, m.engine, m.method, m.data_type, m.mode, m.compression_level,
+		CASE WHEN NOT m.lost THEN m.trainer_pid END AS trainer_pid,
+		m.model_version, octet_length(m.model_blob) AS model_size
+	FROM (SELECT *, state = 'training' AND NOT knn_training_alive(run) AS lost FROM knn_model) m
+	WHERE pg_catalog.pg_has_role(m.owner, 'USAGE')
+		OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
+GRANT SELECT ON knn_models TO PUBLIC;
+
+COMMENT ON VIEW knn_models IS
+	'models of the roles whose privileges one has';
+
+-- returns the id; the training goes on when the transaction has committed
+CREATE FUNCTION knn_train_model(model_id text, training_table regclass, training_column name,
+	dimension integer, method jsonb DEFAULT NULL, description text DEFAULT '',
+	max_training_vector_count integer DEFAULT NULL, search_size integer DEFAULT 10000,
+	space_type text DEFAULT NULL, data_type text DEFAULT 'float',
+	mode text DEFAULT NULL, compression_level text DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION knn_train_model(text, regclass, name, integer, jsonb, text, integer, integer,
+	text, text, text, text) IS
+	'begin to train a model from vectors of a table';
+
+CREATE FUNCTION knn_get_model(model_id text) RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_get_model(text) IS
+	'a model and its state';
+
+CREATE FUNCTION knn_search_models(query jsonb DEFAULT '{}') RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION knn_search_models(jsonb) IS
+	'models that a query of OpenSearch finds';
+
+CREATE FUNCTION knn_delete_model(model_id text) RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION knn_delete_model(text) IS
+	'delete a model that is not in training and not used by an index';

@@ -5,10 +5,10 @@ INSERT INTO items SELECT ARRAY[i, i % 7, i % 5, 1]::real[], ARRAY[i, i % 7, i % 
 CREATE VIEW resolved AS SELECT array_to_string(c.reloptions, ' ') AS options, i.encoder,
 	i.compression_level AS level, i.mode, i.store_vectors AS stored, i.ef_construction AS efc, i.ef_search AS efs, i.rows
 FROM pg_class c, knn_index_info(c.oid) i
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'i' ORDER BY c.oid;
+WHERE c.relam = (SELECT oid FROM pg_am WHERE amname = 'knn_hnsw') AND c.relkind = 'i' ORDER BY c.oid;
 CREATE PROCEDURE drop_all() LANGUAGE plpgsql AS $$ BEGIN
 	EXECUTE (SELECT 'DROP INDEX ' || string_agg(oid::regclass::text, ', ') FROM pg_class
-		WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'); END $$;
+		WHERE relam = (SELECT oid FROM pg_am WHERE amname = 'knn_hnsw') AND relkind = 'i'); END $$;
 
 -- the default, and levels of 8 bits
 CREATE INDEX none ON items USING knn_hnsw (v);

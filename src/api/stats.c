@@ -399,8 +399,8 @@ static const Stat node_stats[] = {
 	{"lucene_initialized", not_there},
 
 	{"indexing_from_model_degraded", not_there},
-	{"training_requests", zero},
-	{"training_errors", zero},
+	{"training_requests", counter, KNN_COUNT_TRAINING},
+	{"training_errors", counter, KNN_COUNT_TRAINING_ERROR},
 	{"training_memory_usage", zero},
 	{"training_memory_usage_percentage", zero},
 

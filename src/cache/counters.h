@@ -44,6 +44,10 @@ typedef enum KnnCounter
 	KNN_COUNT_REBUILD_TIME,		/* ns */
 	KNN_COUNT_REBUILD_ROWS,
 	KNN_COUNT_REBUILD_BYTES,	/* of vectors */
+
+	/* models */
+	KNN_COUNT_TRAINING,
+	KNN_COUNT_TRAINING_ERROR,	/* those that failed, or were cancelled */
 	KNN_NCOUNTERS
 } KnnCounter;
 
