@@ -60,7 +60,7 @@ KnnCheckTrainer(void)
 static int
 threads(void)
 {
-	const char *value = GetConfigOption("knn.algo_param.index_thread_qty", true, false);
+	const char *value = GetConfigOption("knn.algo_param_index_thread_qty", true, false);
 	int			n = value ? atoi(value) : 1;
 
 	return n < 1 ? 1 : n;
