@@ -501,6 +501,7 @@ test_inputs(void)
 	Job			job = plain;
 	uint8_t    *rows = write_input(&job);
 	int32_t		id = 7;
+	const char *cuda = "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cuda\"}";
 	Run			run;
 
 	unit_case("input: vectors that are missing, shorter, longer");
@@ -561,10 +562,10 @@ test_inputs(void)
 	finish(&run);
 	UNIT_CHECK(exited(&run, 1) && strstr(last_line(&run), "\"bad_job\"") != NULL, "%s", last_line(&run));
 	unit_case("job: of another engine");
-	write_file("job", "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cuda\"}", 63);
+	write_file("job", cuda, strlen(cuda));
 	start(&run);
 	finish(&run);
-	UNIT_CHECK(exited(&run, 1) && strstr(last_line(&run), "\"bad_job\"") != NULL, "%s", last_line(&run));
+	UNIT_CHECK(exited(&run, 1) && strstr(last_line(&run), "engine") != NULL, "%s", last_line(&run));
 	free(rows);
 }
 
@@ -612,7 +613,8 @@ test_ending(void)
 		finish(&run);
 		UNIT_CHECK(exited(&run, 1) && strstr(last_line(&run), "\"cancelled\"") != NULL, "status %d: %s",
 				   run.status, last_line(&run));
-		UNIT_CHECK(now() - before < 1, "it took %.1f s", now() - before);
+		/* under a sanitizer exiting alone takes a second */
+		UNIT_CHECK(now() - before < 3, "it took %.1f s", now() - before);
 		UNIT_CHECK(files_like("r") == 0, "%d files are left", files_like("r"));
 	}
 
