@@ -24,6 +24,7 @@
 #define MEANS_ROUNDS 6
 #define WEIGHT_ROUNDS 60
 #define DIVIDED_AT_ONCE 64
+#define TRIED FLT_MAX
 
 typedef struct Clusters
 {
@@ -180,21 +181,23 @@ divide_one(void *context, uint32_t thread, uint64_t item)
 	uint32_t	n = 0;
 
 	for (uint32_t i = 0; i < c->k; i++)
+	{
 		scores[i] = c->weights[i] +
 			c->input->encoder.kernels->l2_squared_f32(v, c->centres + (size_t) i * dim, dim);
+		/* infinite, or no number: far, but less than what marks a cluster as tried */
+		if (!(scores[i] < TRIED / 2))
+			scores[i] = TRIED / 2;
+	}
 	for (uint32_t tries = 0; n < 2 && tries < c->k; tries++)
 	{
 		uint32_t	best = 0;
 
-		/* infinite distances, or none at all, are not to stop it */
-		while (best + 1 < c->k && scores[best] == FLT_MAX)
-			best++;
-		for (uint32_t i = best + 1; i < c->k; i++)
+		for (uint32_t i = 1; i < c->k; i++)
 		{
 			if (scores[i] < scores[best])
 				best = i;
 		}
-		scores[best] = FLT_MAX;
+		scores[best] = TRIED;
 		if (take_place(c, best))
 			taken[n++] = best;
 	}

@@ -34,6 +34,9 @@
 #define PART_LEAST 256			/* vectors */
 #define MERGED_AT_ONCE 64
 
+/* Bytes a vector that are in use while the levels above are built. */
+#define UPPER_BESIDE (4 + 2 + 1 + 4 + 5)
+
 typedef struct Parts
 {
 	const builder_job *job;
@@ -301,7 +304,8 @@ list_upper(Parts *parts, uint32_t *count)
 		n = 0;
 		for (uint32_t id = 0; id < parts->n; id++)
 			n += level_of(parts, id) > 0;
-		if (n <= parts->most)
+		if (n == 0 || memory_of_part(parts->job, parts->input, n) +
+			(uint64_t) parts->n * UPPER_BESIDE <= parts->job->memory_limit)
 			break;
 	}
 	members = builder_alloc(sizeof(uint32_t) * (uint64_t) (n > 0 ? n : 1));
