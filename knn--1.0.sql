@@ -430,6 +430,13 @@ CREATE ACCESS METHOD knn_hnsw TYPE INDEX HANDLER knn_hnsw_handler;
 
 COMMENT ON ACCESS METHOD knn_hnsw IS 'approximate nearest-neighbour search in a layered graph (HNSW)';
 
+CREATE FUNCTION knn_ivf_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD knn_ivf TYPE INDEX HANDLER knn_ivf_handler;
+
+COMMENT ON ACCESS METHOD knn_ivf IS 'approximate nearest-neighbour search in lists around centroids (IVF)';
+
 -- support functions: the space an operator class ranks by
 
 CREATE FUNCTION knn_space_l2(internal) RETURNS int4
@@ -474,6 +481,38 @@ CREATE OPERATOR CLASS knn_vector_linf_ops
 
 CREATE OPERATOR CLASS knn_vector_hamming_ops
 	FOR TYPE knn_vector USING knn_hnsw AS
+	OPERATOR 1 <~> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_hamming(internal);
+
+-- operator classes of knn_ivf
+
+CREATE OPERATOR CLASS knn_vector_l2_ops
+	DEFAULT FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <-> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l2(internal);
+
+CREATE OPERATOR CLASS knn_vector_ip_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <#> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_ip(internal);
+
+CREATE OPERATOR CLASS knn_vector_cosine_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <=> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_cosine(internal);
+
+CREATE OPERATOR CLASS knn_vector_l1_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <+> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l1(internal);
+
+CREATE OPERATOR CLASS knn_vector_linf_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_linf(internal);
+
+CREATE OPERATOR CLASS knn_vector_hamming_ops
+	FOR TYPE knn_vector USING knn_ivf AS
 	OPERATOR 1 <~> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 knn_space_hamming(internal);
 

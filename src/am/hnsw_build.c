@@ -26,6 +26,7 @@
 #include "access/tableam.h"
 #include "access/xloginsert.h"
 #include "am/shape.h"
+#include "am/spool.h"
 #include "cache/counters.h"
 #include "cache/evict.h"
 #include "catalog/index.h"
@@ -37,7 +38,6 @@
 #include "core/rotation.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
-#include "storage/buffile.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
@@ -57,7 +57,7 @@ typedef struct HnswBuild
 	MemoryContext row_context;	/* reset for each row */
 
 	/* after the first pass */
-	BufFile    *file;			/* n vectors, stored form or else elements */
+	KnnSpool	spool;			/* n vectors, stored form or else elements */
 	Size		kept_size;		/* bytes of each */
 	uint32		n;
 	double	   *sum;
@@ -137,7 +137,7 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 								KNN_INVALID_ID - 1),
 						 errhint("Partition the table.")));
 			remember_tid(build, tid);
-			BufFileWrite(build->file, (void *) kept, build->kept_size);
+			KnnSpoolAppend(&build->spool, kept);
 			if (knn_encoding_is_float(build->shape.encoding))
 			{
 				for (uint32 i = 0; i < build->shape.dim; i++)
@@ -152,27 +152,6 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 }
 
 /* ---- second pass: graph ---- */
-
-/* The next vector of the file, in the form it is kept. */
-static void
-read_kept(HnswBuild *build, void *kept)
-{
-	if (BufFileRead(build->file, kept, build->kept_size) != build->kept_size)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read vectors back from temporary file: %m")));
-}
-
-static void
-seek_kept(HnswBuild *build, uint32 position)
-{
-	off_t		offset = (off_t) position * build->kept_size;
-
-	if (BufFileSeek(build->file, 0, offset, SEEK_SET) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in temporary file: %m")));
-}
 
 /*
  * The encoder of the graph: 8 bits whatever the index keeps, so that the graph is
@@ -244,7 +223,6 @@ static void
 build_graph(HnswBuild *build)
 {
 	knn_graph  *graph = &build->graph;
-	void	   *kept = palloc(build->kept_size);
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_GRAPH);
@@ -272,17 +250,16 @@ build_graph(HnswBuild *build)
 
 	if (knn_graph_init(graph, build->in_memory) != KNN_OK)
 		elog(ERROR, "out of memory");
-	seek_kept(build, 0);
 	for (uint32 i = 0; i < build->in_memory; i++)
 	{
+		const void *kept = KnnSpoolGet(&build->spool, i);
+
 		CHECK_FOR_INTERRUPTS();
-		read_kept(build, kept);
 		if (knn_graph_add(graph, KnnElementsOfStored(&build->shape, kept, scratch)) != KNN_OK)
 			elog(ERROR, "out of memory");
 		if (i % 64 == 63)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
-	pfree(kept);
 	pfree(scratch);
 }
 
@@ -478,7 +455,6 @@ write_codes(HnswBuild *build)
 	char	   *item = palloc0(width);
 	knn_encoder encoder = graph->encoder;
 	bool		again = build->shape.encoding != graph->encoder.encoding;
-	void	   *kept = palloc(build->kept_size);
 	float	   *elements = palloc(sizeof(float) * build->shape.dim);
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 	KnnColumnWriter writer;
@@ -492,8 +468,8 @@ write_codes(HnswBuild *build)
 
 		if (again)
 		{
-			seek_kept(build, node);
-			read_kept(build, kept);
+			const void *kept = KnnSpoolGet(&build->spool, node);
+
 			knn_encode(&encoder, KnnElementsOfStored(&build->shape, kept, elements),
 					   &factors, (uint8 *) item + factor_bytes, scratch);
 		}
@@ -505,7 +481,6 @@ write_codes(HnswBuild *build)
 	}
 	KnnColumnWriterEnd(&writer);
 	pfree(item);
-	pfree(kept);
 	pfree(elements);
 	pfree(scratch);
 }
@@ -522,36 +497,13 @@ write_vectors(HnswBuild *build)
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
-		seek_kept(build, build->old_of_new[id]);
-		read_kept(build, item);
+		memcpy(item, KnnSpoolGet(&build->spool, build->old_of_new[id]), build->kept_size);
 		KnnColumnWriterAppend(&writer, item);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
 	}
 	KnnColumnWriterEnd(&writer);
 	pfree(item);
-}
-
-static void
-add_extent(KnnMetaPage *meta, const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
-{
-	KnnMetaExtent *extent;
-	BlockNumber blocks;
-
-	if (nitems == 0)
-		return;
-	blocks = KnnExtentBlocks(columns, group, nitems);
-	if (blocks > MaxBlockNumber - meta->nblocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("index would have more than %u blocks", MaxBlockNumber),
-				 errhint("Partition the table.")));
-	extent = &meta->extents[meta->nextents++];
-	extent->group = group;
-	extent->nitems = nitems;
-	extent->first_block = meta->nblocks;
-	meta->nblocks += blocks;
-	meta->used[group] = nitems;
 }
 
 /*
@@ -571,26 +523,19 @@ write_pages(HnswBuild *build)
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
 	list_duplicates(build, &lists);
 
-	buffer = ReadBufferExtended(build->index, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-	if (BufferGetBlockNumber(buffer) != KNN_META_BLOCK)
-		elog(ERROR, "index \"%s\" is not empty", RelationGetRelationName(build->index));
-	KnnMetaPageInit(BufferGetPage(buffer), &build->shape);
+	buffer = KnnMetaPageBegin(build->index, &build->shape);
 	meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
 	if (build->in_memory > 0)
 	{
 		meta->entry = build->new_of_old[graph->entry];
 		meta->entry_level = graph->entry_level;
 		if (build->centre)
-			add_extent(meta, build->columns, KNN_GROUP_CENTRE, 1);
-		add_extent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
-		add_extent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
-		add_extent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
-		KnnPageCover(BufferGetPage(buffer), offsetof(KnnMetaPage, extents) +
-					 sizeof(KnnMetaExtent) * meta->nextents);
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
 	}
-	expected = meta->nblocks;
-	MarkBufferDirty(buffer);
-	UnlockReleaseBuffer(buffer);
+	expected = KnnMetaPageEnd(buffer);
 
 	if (build->in_memory > 0)
 	{
@@ -611,10 +556,7 @@ write_pages(HnswBuild *build)
 		if (lists.head)
 			write_chains(build, &lists);
 	}
-	if (RelationGetNumberOfBlocks(build->index) != expected)
-		elog(ERROR, "index \"%s\" has %u blocks after its build, expected %u",
-			 RelationGetRelationName(build->index),
-			 RelationGetNumberOfBlocks(build->index), expected);
+	KnnCheckBuiltBlocks(build->index, expected);
 }
 
 /* Insert the vector at a position of the file, for one row. */
@@ -627,8 +569,7 @@ insert_kept(HnswBuild *build, uint32 position, ItemPointer tid, bool unchanged)
 	KnnValue	value;
 
 	KnnStoreHold(store, build->row_context);
-	seek_kept(build, position);
-	read_kept(build, kept);
+	memcpy(kept, KnnSpoolGet(&build->spool, position), build->kept_size);
 	value.stored = build->shape.vectors == KNN_VECTORS_NONE ? NULL : kept;
 	value.elements = unconstify(void *,
 								KnnElementsOfStored(&build->shape, kept,
@@ -694,7 +635,8 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 	allocator = KnnContextAllocator(build.context);
 	if (knn_fingerprint_set_init(&build.seen, &allocator, build.shape.seed) != KNN_OK)
 		elog(ERROR, "out of memory");
-	build.file = BufFileCreateTemp(false);
+	/* all in a file: the graph needs the memory */
+	KnnSpoolBegin(&build.spool, build.context, build.kept_size, 0);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_READ);
 	if (heap)
@@ -725,7 +667,7 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 	if (build.in_memory < build.n)
 		insert_rest(&build);
 
-	BufFileClose(build.file);
+	KnnSpoolEnd(&build.spool);
 	MemoryContextSwitchTo(old);
 	result = palloc(sizeof(IndexBuildResult));
 	result->heap_tuples = reltuples;
@@ -757,18 +699,10 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 	return result;
 }
 
-/* The initial fork of an unlogged index: an empty metapage, logged. */
 void
 knn_hnsw_buildempty(Relation index)
 {
 	KnnShape	shape = KnnResolveHnswShape(index);
-	Buffer		buffer;
 
-	buffer = ReadBufferExtended(index, INIT_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-	START_CRIT_SECTION();
-	KnnMetaPageInit(BufferGetPage(buffer), &shape);
-	MarkBufferDirty(buffer);
-	log_newpage_buffer(buffer, true);
-	END_CRIT_SECTION();
-	UnlockReleaseBuffer(buffer);
+	KnnWriteInitFork(index, &shape);
 }

@@ -241,7 +241,7 @@ KnnCheckMeta(KnnCheck *check)
 	if (typmod >= 0 && shape->data_type != KnnTypmodDataType(typmod))
 		KnnCheckFail(check, KNN_META_BLOCK, "The index is of data type %u, its column of data type %d.",
 					 shape->data_type, (int) KnnTypmodDataType(typmod));
-	if (!KnnHnswShapePossible(shape))
+	if (!KnnShapePossible(shape))
 		KnnCheckFail(check, KNN_META_BLOCK,
 					 "No index of data type %u has space %u, mode %u, compression level %u, encoding %u, vectors of kind %u and clip %u.",
 					 shape->data_type, shape->space, shape->mode, shape->compression,

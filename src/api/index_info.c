@@ -159,13 +159,12 @@ count_blocks(IndexInfoScan *info, KnnColumn column)
 	KnnStore   *store = info->store;
 	const KnnColumnShape *shape = &store->columns[column];
 	uint32		used = store->used[shape->group];
-	int			first_column = shape->group == KNN_GROUP_NODE ? KNN_COLUMN_TID : column;
 	uint64		blocks = 0;
 
 	for (uint32 e = 0; e < store->nextents[shape->group]; e++)
 	{
 		const KnnExtent *extent = &store->extents[shape->group][e];
-		BlockNumber start = extent->blocks[column - first_column];
+		BlockNumber start = extent->blocks[column - shape->first_column];
 		BlockNumber n;
 
 		if (extent->first >= used)
@@ -277,7 +276,7 @@ scan_index(IndexInfoScan *info)
 	each_page(info, KNN_COLUMN_LINKS, count_links);
 	for (uint32 node = 0; node < info->nflags; node++)
 		info->tombstones += info->flags[node] == NODE_WRITTEN;
-	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
 		info->blocks[column] = count_blocks(info, (KnnColumn) column);
 }
 
@@ -370,7 +369,7 @@ knn_index_info(PG_FUNCTION_ARGS)
 
 	values[INDEX_BYTES] = Int64GetDatum((int64) info.nblocks * BLCKSZ);
 	values[META_BYTES] = Int64GetDatum(BLCKSZ);
-	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
 	{
 		values[TID_BYTES + column - KNN_COLUMN_TID] =
 			Int64GetDatum((int64) info.blocks[column] * BLCKSZ);
