@@ -522,6 +522,7 @@ CREATE OPERATOR CLASS knn_vector_hamming_ops
 CREATE FUNCTION knn_index_info(index regclass,
 	OUT method text, OUT space_type text, OUT data_type text, OUT dimension integer,
 	OUT m integer, OUT ef_construction integer, OUT ef_search integer,
+	OUT nlist integer, OUT nprobes integer, OUT lists integer, OUT longest_list bigint,
 	OUT encoder text, OUT compression_level text, OUT mode text, OUT store_vectors boolean,
 	OUT format_version integer,
 	OUT rows bigint, OUT nodes bigint, OUT duplicates bigint,
@@ -531,6 +532,7 @@ CREATE FUNCTION knn_index_info(index regclass,
 	OUT index_bytes bigint, OUT meta_bytes bigint, OUT tid_bytes bigint,
 	OUT links_bytes bigint, OUT code_bytes bigint, OUT vector_bytes bigint,
 	OUT upper_bytes bigint, OUT chain_bytes bigint, OUT centre_bytes bigint,
+	OUT block_bytes bigint, OUT list_bytes bigint,
 	OUT unused_bytes bigint, OUT memory_bytes bigint, OUT estimated_memory bigint)
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
@@ -548,7 +550,7 @@ COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
 -- recall of an index against exact search, of rows drawn at random
 CREATE FUNCTION knn_index_recall(index regclass, sample integer DEFAULT 100, k integer DEFAULT 10,
 	OUT recall double precision, OUT recall_min double precision, OUT recall_p10 double precision,
-	OUT queries integer, OUT k integer, OUT ef_search integer, OUT rows bigint,
+	OUT queries integer, OUT k integer, OUT ef_search integer, OUT nprobes integer, OUT rows bigint,
 	OUT index_ms double precision, OUT exact_ms double precision)
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 

@@ -8,6 +8,12 @@
  * exact distances.  When more rows are wanted, as many lists as have been read are
  * read next, until none is left or knn.max_scan_tuples rows have been looked at.
  *
+ * A scan that is asked for many rows, because a filter rejects most, would return the
+ * farthest rows of the lists it has read before the nearest of others, which then come
+ * too late.  So beyond the first rows one is returned only when all lists whose
+ * centroid is nearer than it have been read: rows of a list are hardly ever nearer
+ * than its centroid, which they lie around at right angles to the query.
+ *
  * A candidate is its place in an array of rows: TID and vector id, copied with the
  * page locked.  No lock is held, and nothing pinned, between calls; ivf.h tells why
  * that is safe when VACUUM removes the row meanwhile.
@@ -32,6 +38,9 @@
 /* Codes that are scored together. */
 #define SCORED_TOGETHER 64
 
+/* Rows that are returned from the first nprobes lists alone, if these have enough. */
+#define FIRST_ROWS 64
+
 /* Vectors and rows requested from memory together: LIMIT 10 needs about that many. */
 #define PREFETCHED_ROWS 12
 
@@ -53,6 +62,7 @@ typedef struct IvfScan
 
 	KnnQueue	lists;			/* not probed yet */
 	uint32		nprobed;
+	uint32		first_rows;		/* returned before other lists are looked at */
 
 	IvfRow	   *rows;			/* candidates */
 	uint32		nrows;
@@ -237,13 +247,26 @@ queue_lists(IvfScan *so)
 /* ---- what the ranking asks for ---- */
 
 static bool
+may_read_more(const IvfScan *so)
+{
+	return knn_max_scan_tuples < 0 || so->nrows < (uint32) knn_max_scan_tuples;
+}
+
+static bool
 more_rows(void *search)
 {
 	IvfScan    *so = search;
 
-	if (knn_max_scan_tuples >= 0 && so->nrows >= (uint32) knn_max_scan_tuples)
-		return false;
-	return probe(so, Max(so->nprobed, 1));
+	return may_read_more(so) && probe(so, Max(so->nprobed, 1));
+}
+
+static bool
+nearer_list(void *search, float distance)
+{
+	IvfScan    *so = search;
+
+	return so->ranking.nreturned >= so->first_rows && so->lists.n > 0 &&
+		so->lists.items[0].key < distance && may_read_more(so) && probe(so, 1);
 }
 
 static void
@@ -364,6 +387,7 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 
 	KnnRankingInit(&so->ranking, so->context, so, &so->store->shape);
 	so->ranking.more = more_rows;
+	so->ranking.look_ahead = nearer_list;
 	so->ranking.first_pass = first_pass;
 	so->ranking.distance = exact_distance;
 	KnnQueueInit(&so->estimates, so->context);
@@ -374,6 +398,7 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 	KnnCount(KNN_COUNT_GRAPH_QUERY, 1);
 	queue_lists(so);
 	(void) probe(so, knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(index));
+	so->first_rows = Min(FIRST_ROWS, so->nrows / 4);
 	prefetch_first(so);
 	so->started = true;
 }

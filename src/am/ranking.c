@@ -125,6 +125,8 @@ KnnRankingNext(KnnRanking *ranking, uint32 *candidate)
 			}
 			continue;
 		}
+		if (ranking->look_ahead && ranking->look_ahead(ranking->search, first.key))
+			continue;
 		KnnQueuePop(queue);
 		ranking->npopped++;
 

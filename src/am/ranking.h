@@ -45,6 +45,12 @@ typedef struct KnnRanking
 	 */
 	void		(*first_pass) (void *search, uint32 pass);
 
+	/*
+	 * Called before a candidate of this distance is returned: true when more
+	 * candidates have been queued, of which one may be nearer.  NULL: never.
+	 */
+	bool		(*look_ahead) (void *search, float distance);
+
 	/* Exact distance of a candidate, false when it has no visible row. */
 	bool		(*distance) (void *search, uint32 candidate, float *distance);
 

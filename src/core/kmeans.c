@@ -57,7 +57,10 @@ unit_bytes(uint32_t dim, knn_encoding encoding)
 size_t
 knn_kmeans_memory(uint32_t dim, knn_encoding encoding, uint32_t n)
 {
-	return (size_t) n * (unit_bytes(dim, encoding) + knn_code_bytes(encoding, dim) +
+	/* centroids, and the codes of the vectors that the first ones are drawn from */
+	return (size_t) n * (COARSE_SHARE * (knn_code_bytes(encoding, dim) + sizeof(knn_code_factors) +
+										 2 * sizeof(void *) + 2 * sizeof(float)) +
+						 unit_bytes(dim, encoding) + knn_code_bytes(encoding, dim) +
 						 sizeof(float) * dim + sizeof(knn_code_factors) +
 						 2 * sizeof(void *) + 3 * sizeof(uint32_t));
 }
@@ -346,6 +349,79 @@ find_mean(const training *t)
 	km->encoder.centre = km->mean;
 }
 
+/*
+ * The first centroids (k-means++, Arthur and Vassilvitskii, SODA 2007): vectors of
+ * the first n in t->order, each drawn with a chance in proportion to its distance
+ * from the nearest one drawn before, so that no cluster gets many and another none.
+ * The vectors' codes are compared with each new centroid as a query.
+ */
+static int
+draw_centroids(training *t, uint32_t n)
+{
+	knn_kmeans *km = t->km;
+	uint8_t    *codes = take(km, (size_t) km->code_bytes * n);
+	knn_code_factors *factors = take(km, sizeof(knn_code_factors) * (size_t) n);
+	const uint8_t **code_places = take(km, sizeof(uint8_t *) * (size_t) n);
+	const knn_code_factors **factor_places = take(km, sizeof(knn_code_factors *) * (size_t) n);
+	float	   *distances = take(km, sizeof(float) * (size_t) n);
+	float	   *least = take(km, sizeof(float) * (size_t) n);
+	uint32_t	drawn = 0;
+
+	if (!codes || !factors || !code_places || !factor_places || !distances || !least)
+		return KNN_ERROR_NO_MEMORY;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		code_places[i] = codes + (size_t) km->code_bytes * i;
+		factor_places[i] = &factors[i];
+		knn_encode_rotated(&km->encoder, sample_at(t, t->order[i]), &factors[i],
+						   codes + (size_t) km->code_bytes * i, km->qf);
+		least[i] = INFINITY;
+	}
+
+	for (uint32_t c = 0;; c++)
+	{
+		const void *v = sample_at(t, t->order[drawn]);
+		knn_query	query;
+		double		sum = 0;
+		double		left;
+
+		memcpy(centroid_at(km, c), v, km->unit);
+		if (c + 1 == km->ncentroids)
+			break;
+		if (c % 16 == 0 && km->check)
+			km->check();
+		knn_query_prepare_rotated(&query, &km->encoder, v, km->q8, km->qf);
+		knn_query_scores(&query, factor_places, code_places, n, distances);
+		least[drawn] = 0;
+		for (uint32_t i = 0; i < n; i++)
+		{
+			if (distances[i] < least[i])
+				least[i] = distances[i] > 0 ? distances[i] : 0;
+			/* what is out of float's range is drawn by the fallback alone */
+			sum += isfinite(least[i]) ? least[i] : 0;
+		}
+		left = sum * ((double) (next_random(&t->random) >> 11) * 0x1p-53);
+		drawn = random_below(&t->random, n);
+		for (uint32_t i = 0; i < n && sum > 0; i++)
+		{
+			left -= isfinite(least[i]) ? least[i] : 0;
+			if (left < 0)
+			{
+				drawn = i;
+				break;
+			}
+		}
+	}
+
+	give(km, codes);
+	give(km, factors);
+	give(km, code_places);
+	give(km, factor_places);
+	give(km, distances);
+	give(km, least);
+	return KNN_OK;
+}
+
 int
 knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t n)
 {
@@ -359,7 +435,7 @@ knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t 
 	if (!assigned || !t.order || !t.counts || !t.sums)
 		return KNN_ERROR_NO_MEMORY;
 
-	/* a shuffled sample has random vectors in front: the first centroids */
+	/* a shuffled sample has random vectors in front */
 	for (uint32_t i = 0; i < nsample; i++)
 	{
 		uint32_t	j = random_below(&t.random, i + 1);
@@ -370,11 +446,11 @@ knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t 
 	if (knn_encoding_is_float(km->encoding))
 		find_mean(&t);
 	km->ncentroids = n;
-	for (uint32_t i = 0; i < n; i++)
-		memcpy(centroid_at(km, i), sample_at(&t, t.order[i]), km->unit);
+	part = nsample / COARSE_SHARE < n ? nsample : n * COARSE_SHARE;
+	if (draw_centroids(&t, part) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	encode_centroids(km);
 
-	part = nsample / COARSE_SHARE < n ? nsample : n * COARSE_SHARE;
 	for (int i = 0; i < COARSE_ROUNDS && part < nsample; i++)
 		round_of(&t, assigned, part, false);
 	for (int i = 0; i < FINE_ROUNDS; i++)

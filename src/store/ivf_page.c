@@ -72,6 +72,6 @@ KnnIvfLayoutInit(KnnIvfLayout *layout, const KnnShape *shape)
 		layout->codes = at;
 		at += layout->code_bytes * layout->per_block;
 	}
-	layout->end = at;
-	Assert(at <= KNN_PAGE_CAPACITY);
+	layout->end = TYPEALIGN(sizeof(uint32), at);
+	Assert(layout->end <= KNN_PAGE_CAPACITY);
 }

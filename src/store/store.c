@@ -88,16 +88,17 @@ static void
 ivf_columns(const KnnShape *shape, KnnColumnShape *columns)
 {
 	bool		is_float = knn_encoding_is_float(shape->encoding);
+	KnnIvfLayout layout;
 
-	for (int column = 0; column < KNN_NCOLUMNS; column++)
-		shape_column(columns, column, 0);
 	if (KnnIvfPerBlock(shape) == 0)
 		shape_column(columns, KNN_COLUMN_CODE,
 					 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
 	shape_column(columns, KNN_COLUMN_VECTOR, vector_width(shape));
 	if (is_float)
 		shape_column(columns, KNN_COLUMN_CENTRE, sizeof(float) * shape->dim);
-	shape_column(columns, KNN_COLUMN_BLOCK, KNN_PAGE_CAPACITY);
+	KnnIvfLayoutInit(&layout, shape);
+	shape_column(columns, KNN_COLUMN_BLOCK, layout.end);
+	columns[KNN_COLUMN_BLOCK].per_page = 1;
 	shape_column(columns, KNN_COLUMN_HEAD, sizeof(KnnIvfHead));
 	shape_column(columns, KNN_COLUMN_COARSE,
 				 offsetof(KnnIvfCoarse, code) +
@@ -109,7 +110,8 @@ ivf_columns(const KnnShape *shape, KnnColumnShape *columns)
 void
 KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns)
 {
-	memset(columns, 0, sizeof(KnnColumnShape) * KNN_NCOLUMNS);
+	for (int column = 0; column < KNN_NCOLUMNS; column++)
+		shape_column(columns, (KnnColumn) column, 0);
 	if (shape->method == KNN_METHOD_IVF)
 	{
 		ivf_columns(shape, columns);
@@ -147,9 +149,8 @@ KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems)
 	return (BlockNumber) blocks;
 }
 
-/* The columns of a group, which are numbered consecutively. */
-static void
-group_columns(const KnnColumnShape *columns, KnnGroup group, int *first, int *last)
+void
+KnnGroupColumns(const KnnColumnShape *columns, KnnGroup group, int *first, int *last)
 {
 	if (columns[KNN_COLUMN_BLOCK].width != 0)
 	{
@@ -191,7 +192,7 @@ KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
 	int			first;
 	int			last;
 
-	group_columns(columns, group, &first, &last);
+	KnnGroupColumns(columns, group, &first, &last);
 	for (int column = first; column <= last; column++)
 		blocks += KnnColumnBlocks(&columns[column], nitems);
 	if (blocks > MaxBlockNumber)
@@ -341,7 +342,7 @@ extent_fits(const KnnColumnShape *columns, const KnnMetaExtent *extent, BlockNum
 	int			first;
 	int			last;
 
-	group_columns(columns, extent->group, &first, &last);
+	KnnGroupColumns(columns, extent->group, &first, &last);
 	for (int column = first; column <= last; column++)
 	{
 		/* not KnnColumnBlocks, for which more than an index holds is an error */
@@ -387,7 +388,7 @@ take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 		extent = &extents[n];
 		extent->first = store->capacity[listed->group];
 		extent->nitems = listed->nitems;
-		group_columns(store->columns, listed->group, &first, &last);
+		KnnGroupColumns(store->columns, listed->group, &first, &last);
 		for (int column = first; column <= last; column++)
 		{
 			extent->blocks[column - first] = block;

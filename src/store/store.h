@@ -268,6 +268,10 @@ extern uint32 KnnFactorBytes(const KnnShape *shape);
 /* Fill the columns' widths for a shape; a column that is not kept has width 0. */
 extern void KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns);
 
+/* The columns of a group, which are numbered consecutively. */
+extern void KnnGroupColumns(const KnnColumnShape *columns, KnnGroup group,
+							int *first, int *last);
+
 /* Blocks that nitems items of a column take. */
 extern BlockNumber KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems);
 
