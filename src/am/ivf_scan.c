@@ -41,6 +41,9 @@
 /* Rows that are returned from the first nprobes lists alone, if these have enough. */
 #define FIRST_ROWS 64
 
+/* Candidates of the nearest list that are put in order. */
+#define SELECTED_ROWS 64
+
 /* Vectors and rows requested from memory together: LIMIT 10 needs about that many. */
 #define PREFETCHED_ROWS 12
 
@@ -69,6 +72,7 @@ typedef struct IvfScan
 	uint32		rows_room;
 
 	KnnRanking	ranking;
+	bool		selected;		/* the nearest candidates are in order */
 	KnnQueue	estimates;		/* of a two-phase search: not in the first pass yet */
 	uint32		nqueued;		/* candidates that have left it */
 	KnnRerank	rerank;
@@ -97,20 +101,23 @@ reserve_rows(IvfScan *so, uint32 n)
 	so->rows_room = (uint32) room;
 }
 
+/* The last n rows are candidates with these distances and bounds. */
 static void
-add_candidate(IvfScan *so, const ItemPointerData *tid, uint32 id, float distance, float error)
+add_candidates(IvfScan *so, uint32 n, float *distances, const float *errors)
 {
-	uint32		number = so->nrows++;
+	uint32		first = so->nrows - n;
 
-	so->rows[number].tid = *tid;
-	so->rows[number].id = id;
-	if (so->ranking.oversample > 0)
-		KnnQueuePush(&so->estimates, (KnnQueueItem)
-					 {
-						 .key = isnan(distance) ? get_float4_infinity() : distance,.id = number
-					 });
-	else
-		KnnRankingAdd(&so->ranking, number, distance, error);
+	if (so->ranking.oversample == 0)
+	{
+		KnnRankingAddMany(&so->ranking, first, n, distances, errors);
+		return;
+	}
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (isnan(distances[i]))
+			distances[i] = get_float4_infinity();
+	}
+	KnnQueuePushMany(&so->estimates, distances, first, n);
 }
 
 /* The entries of a block that has codes.  The page is locked. */
@@ -122,10 +129,13 @@ score_block(IvfScan *so, const KnnIvfBlock *block)
 	const knn_code_factors *factors[SCORED_TOGETHER];
 	const uint8 *codes[SCORED_TOGETHER];
 	float		distances[SCORED_TOGETHER];
+	float		errors[SCORED_TOGETHER];
 
 	for (uint32 start = 0; start < block->nentries; start += SCORED_TOGETHER)
 	{
 		uint32		n = Min(block->nentries - start, SCORED_TOGETHER);
+		uint32		live = 0;
+		IvfRow	   *rows = so->rows + so->nrows;
 
 		for (uint32 i = 0; i < n; i++)
 		{
@@ -135,12 +145,15 @@ score_block(IvfScan *so, const KnnIvfBlock *block)
 		knn_query_scores(&so->query, factors, codes, n, distances);
 		for (uint32 i = 0; i < n; i++)
 		{
-			if (!ItemPointerIsValid(&tids[start + i]))
+			if (unlikely(!ItemPointerIsValid(&tids[start + i])))
 				continue;		/* removed */
-			add_candidate(so, &tids[start + i],
-						  layout->has_ids ? KnnIvfIds(block, layout)[start + i] : 0,
-						  distances[i], knn_query_error(&so->query, factors[i]));
+			rows[live].tid = tids[start + i];
+			rows[live].id = layout->has_ids ? KnnIvfIds(block, layout)[start + i] : 0;
+			distances[live] = distances[i];
+			errors[live++] = knn_query_error(&so->query, factors[i]);
 		}
+		so->nrows += live;
+		add_candidates(so, live, distances, errors);
 	}
 }
 
@@ -170,7 +183,9 @@ score_wide(IvfScan *so, const KnnIvfBlock *block)
 		error = knn_query_error(&so->query, factors);
 		if (BufferIsValid(buffer))
 			ReleaseBuffer(buffer);
-		add_candidate(so, &tids[i], ids[i], distance, error);
+		so->rows[so->nrows].tid = tids[i];
+		so->rows[so->nrows++].id = ids[i];
+		add_candidates(so, 1, &distance, &error);
 	}
 }
 
@@ -207,31 +222,46 @@ read_list(IvfScan *so, uint32 list)
 	}
 }
 
+/* Where candidates go. */
+static KnnQueue *
+candidates(IvfScan *so)
+{
+	return so->ranking.oversample > 0 ? &so->estimates : &so->ranking.queue;
+}
+
 /* Read the nearest n lists that have not been read; false when there are none. */
 static bool
 probe(IvfScan *so, uint32 n)
 {
-	n = Min(n, so->lists.n);
-	for (uint32 i = 0; i < n; i++)
+	uint32		done = 0;
+
+	while (done < n && KnnQueueHasFirst(&so->lists))
 	{
 		uint32		list = so->lists.items[0].id;
 
 		KnnQueuePop(&so->lists);
 		read_list(so, list);
+		so->nprobed++;
+		done++;
+		/* what is nearest of the nearest list tells what is worth ordering */
+		if (!so->selected && so->nrows > 0)
+		{
+			KnnQueueSelect(candidates(so), SELECTED_ROWS);
+			so->selected = true;
+		}
 	}
-	so->nprobed += n;
-	return n > 0;
+	return done > 0;
 }
 
 static void
-queue_lists(IvfScan *so)
+queue_lists(IvfScan *so, uint32 nprobes)
 {
 	uint32		nlists = KnnIvfNlists(so->store);
 	float	   *distances = MemoryContextAllocHuge(so->context, mul_size(sizeof(float), Max(nlists, 1)));
 
 	KnnIvfScoreLists(&so->reader, so->rotated, false, distances);
 	KnnQueueInit(&so->lists, so->context);
-	KnnQueueReserve(&so->lists, nlists);
+	KnnQueueCollect(&so->lists);
 	for (uint32 i = 0; i < nlists; i++)
 	{
 		KnnQueueItem item = {
@@ -241,6 +271,7 @@ queue_lists(IvfScan *so)
 
 		KnnQueuePush(&so->lists, item);
 	}
+	KnnQueueSelect(&so->lists, nprobes);
 	pfree(distances);
 }
 
@@ -265,7 +296,7 @@ nearer_list(void *search, float distance)
 {
 	IvfScan    *so = search;
 
-	return so->ranking.nreturned >= so->first_rows && so->lists.n > 0 &&
+	return so->ranking.nreturned >= so->first_rows && KnnQueueHasFirst(&so->lists) &&
 		so->lists.items[0].key < distance && may_read_more(so) && probe(so, 1);
 }
 
@@ -276,7 +307,7 @@ first_pass(void *search, uint32 pass)
 
 	while (so->nqueued < pass)
 	{
-		if (so->estimates.n == 0)
+		if (!KnnQueueHasFirst(&so->estimates))
 		{
 			if (more_rows(so))
 				continue;
@@ -376,6 +407,7 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 {
 	Relation	index = scan->indexRelation;
 	void	   *query;
+	uint32		nprobes;
 
 	KnnScanCheck(scan);
 	so->store = KnnStoreOpen(index);
@@ -396,8 +428,10 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 
 	KnnCountIndexScan(scan);
 	KnnCount(KNN_COUNT_GRAPH_QUERY, 1);
-	queue_lists(so);
-	(void) probe(so, knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(index));
+	nprobes = knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(index);
+	KnnQueueCollect(candidates(so));
+	queue_lists(so, nprobes);
+	(void) probe(so, nprobes);
 	so->first_rows = Min(FIRST_ROWS, so->nrows / 4);
 	prefetch_first(so);
 	so->started = true;

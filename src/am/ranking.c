@@ -39,18 +39,42 @@ KnnRankingInit(KnnRanking *ranking, MemoryContext context, void *search, const K
 		ranking->oversample = Max(KnnDefaultOversample(shape), KNN_MIN_OVERSAMPLE);
 }
 
+static inline float
+key_of(const KnnRanking *ranking, float distance, float error)
+{
+	float		key = ranking->exact ? distance : distance - error - fabsf(distance) * ROUNDING;
+
+	if (ranking->oversample > 0)
+		return -get_float4_infinity();	/* exact before any is returned */
+	if (isnan(key))
+		/* out of the range of float: the exact distance tells */
+		return ranking->exact ? get_float4_infinity() : -get_float4_infinity();
+	return key;
+}
+
 void
 KnnRankingAdd(KnnRanking *ranking, uint32 candidate, float distance, float error)
 {
 	KnnQueueItem item = {.id = candidate,.exact = ranking->exact};
 
-	item.key = ranking->exact ? distance : distance - error - fabsf(distance) * ROUNDING;
-	if (ranking->oversample > 0)
-		item.key = -get_float4_infinity();	/* exact before any is returned */
-	else if (isnan(item.key))
-		/* out of the range of float: the exact distance tells */
-		item.key = ranking->exact ? get_float4_infinity() : -get_float4_infinity();
+	item.key = key_of(ranking, distance, error);
 	KnnQueuePush(&ranking->queue, item);
+}
+
+void
+KnnRankingAddMany(KnnRanking *ranking, uint32 first, uint32 n,
+				  float *distances, const float *errors)
+{
+	if (ranking->exact)
+	{
+		/* there is nothing to compute for these, and they say so */
+		for (uint32 i = 0; i < n; i++)
+			KnnRankingAdd(ranking, first + i, distances[i], errors[i]);
+		return;
+	}
+	for (uint32 i = 0; i < n; i++)
+		distances[i] = key_of(ranking, distances[i], errors[i]);
+	KnnQueuePushMany(&ranking->queue, distances, first, n);
 }
 
 void
@@ -99,7 +123,7 @@ KnnRankingNext(KnnRanking *ranking, uint32 *candidate)
 		/* the first pass grows with the rows returned */
 		if (ranking->oversample > 0)
 			ranking->first_pass(ranking->search, KnnRankingFirstPass(ranking));
-		if (queue->n == 0)
+		if (!KnnQueueHasFirst(queue))
 		{
 			if (ranking->more(ranking->search))
 				continue;

@@ -83,6 +83,10 @@ extern void KnnRankingInit(KnnRanking *ranking, MemoryContext context, void *sea
 /* Queue a candidate with its estimated distance and the bound of that. */
 extern void KnnRankingAdd(KnnRanking *ranking, uint32 candidate, float distance, float error);
 
+/* The same of n consecutive candidates; the distances are overwritten. */
+extern void KnnRankingAddMany(KnnRanking *ranking, uint32 first, uint32 n,
+							  float *distances, const float *errors);
+
 /* Queue a candidate whose exact distance is known. */
 extern void KnnRankingAddExact(KnnRanking *ranking, uint32 candidate, float distance);
 
