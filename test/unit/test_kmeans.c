@@ -258,7 +258,7 @@ test_degenerate(void)
 	UNIT_CHECK(knn_kmeans_nearest(&km, few) == 0, "one centroid");
 	knn_kmeans_free(&km);
 
-	init(&km, KNN_ENCODING_ROTATED_8, KNN_SPACE_COSINE, 8);
+	init(&km, KNN_ENCODING_ROTATED_8, KNN_SPACE_L2, 8);
 	knn_kmeans_init(&km, 7);
 	UNIT_CHECK(knn_kmeans_train(&km, equal, 50, 7) == KNN_OK, "train");
 	UNIT_CHECK(knn_kmeans_nearest(&km, equal) < 7, "nearest");
