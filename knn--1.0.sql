@@ -430,6 +430,13 @@ CREATE ACCESS METHOD knn_hnsw TYPE INDEX HANDLER knn_hnsw_handler;
 
 COMMENT ON ACCESS METHOD knn_hnsw IS 'approximate nearest-neighbour search in a layered graph (HNSW)';
 
+CREATE FUNCTION knn_ivf_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD knn_ivf TYPE INDEX HANDLER knn_ivf_handler;
+
+COMMENT ON ACCESS METHOD knn_ivf IS 'approximate nearest-neighbour search in lists around centroids (IVF)';
+
 -- support functions: the space an operator class ranks by
 
 CREATE FUNCTION knn_space_l2(internal) RETURNS int4
@@ -477,12 +484,45 @@ CREATE OPERATOR CLASS knn_vector_hamming_ops
 	OPERATOR 1 <~> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 knn_space_hamming(internal);
 
+-- operator classes of knn_ivf
+
+CREATE OPERATOR CLASS knn_vector_l2_ops
+	DEFAULT FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <-> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l2(internal);
+
+CREATE OPERATOR CLASS knn_vector_ip_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <#> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_ip(internal);
+
+CREATE OPERATOR CLASS knn_vector_cosine_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <=> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_cosine(internal);
+
+CREATE OPERATOR CLASS knn_vector_l1_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <+> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_l1(internal);
+
+CREATE OPERATOR CLASS knn_vector_linf_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <%> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_linf(internal);
+
+CREATE OPERATOR CLASS knn_vector_hamming_ops
+	FOR TYPE knn_vector USING knn_ivf AS
+	OPERATOR 1 <~> (knn_vector, knn_vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 knn_space_hamming(internal);
+
 -- administration
 
 -- what an index is, and its state; for whoever may read the table or pg_monitor
 CREATE FUNCTION knn_index_info(index regclass,
 	OUT method text, OUT space_type text, OUT data_type text, OUT dimension integer,
 	OUT m integer, OUT ef_construction integer, OUT ef_search integer,
+	OUT nlist integer, OUT nprobes integer, OUT lists integer, OUT longest_list bigint,
 	OUT encoder text, OUT compression_level text, OUT mode text, OUT store_vectors boolean,
 	OUT format_version integer,
 	OUT rows bigint, OUT nodes bigint, OUT duplicates bigint,
@@ -492,6 +532,7 @@ CREATE FUNCTION knn_index_info(index regclass,
 	OUT index_bytes bigint, OUT meta_bytes bigint, OUT tid_bytes bigint,
 	OUT links_bytes bigint, OUT code_bytes bigint, OUT vector_bytes bigint,
 	OUT upper_bytes bigint, OUT chain_bytes bigint, OUT centre_bytes bigint,
+	OUT block_bytes bigint, OUT list_bytes bigint,
 	OUT unused_bytes bigint, OUT memory_bytes bigint, OUT estimated_memory bigint)
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
@@ -509,7 +550,7 @@ COMMENT ON FUNCTION knn_index_check(regclass, boolean, boolean) IS
 -- recall of an index against exact search, of rows drawn at random
 CREATE FUNCTION knn_index_recall(index regclass, sample integer DEFAULT 100, k integer DEFAULT 10,
 	OUT recall double precision, OUT recall_min double precision, OUT recall_p10 double precision,
-	OUT queries integer, OUT k integer, OUT ef_search integer, OUT rows bigint,
+	OUT queries integer, OUT k integer, OUT ef_search integer, OUT nprobes integer, OUT rows bigint,
 	OUT index_ms double precision, OUT exact_ms double precision)
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 

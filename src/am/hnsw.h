@@ -10,6 +10,7 @@
 #include "access/amapi.h"
 #include "nodes/execnodes.h"
 
+#include "am/allocator.h"
 #include "am/value.h"
 #include "core/graph_search.h"
 #include "store/store.h"
@@ -55,9 +56,6 @@ extern void KnnPageReaderSetQuery(KnnPageReader *reader, const void *elements);
 extern void KnnPageReaderScore(KnnPageReader *reader, const uint32 *ids, uint32 n,
 							   float *distance, float *error);
 
-/* palloc and pfree of one memory context as the core's allocator. */
-extern knn_allocator KnnContextAllocator(MemoryContext context);
-
 /* hnsw_build.c */
 extern IndexBuildResult *knn_hnsw_build(Relation heap, Relation index, IndexInfo *info);
 extern void knn_hnsw_buildempty(Relation index);
@@ -85,8 +83,6 @@ extern void knn_hnsw_endscan(IndexScanDesc scan);
 extern IndexBulkDeleteResult *knn_hnsw_bulkdelete(IndexVacuumInfo *info,
 												  IndexBulkDeleteResult *stats,
 												  IndexBulkDeleteCallback callback, void *state);
-extern IndexBulkDeleteResult *knn_hnsw_vacuumcleanup(IndexVacuumInfo *info,
-													 IndexBulkDeleteResult *stats);
 
 /* hnsw_cost.c */
 extern void knn_hnsw_costestimate(struct PlannerInfo *root, struct IndexPath *path,

@@ -23,23 +23,19 @@
 #include <math.h>
 
 #include "access/genam.h"
+#include "am/handler.h"
 #include "am/options.h"
 #include "am/shape.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
-#include "utils/float.h"
 #include "utils/selfuncs.h"
-#include "utils/spccache.h"
 
 /* New neighbours of an expanded node, as a share of those it may have. */
 #define UNSEEN_SHARE 0.4
 
 /* Pages of codes read for each scored node; neighbours share pages. */
 #define PAGES_PER_SCORE 0.6
-
-/* Components of a code that cost one cpu_operator_cost to compare. */
-#define DIMENSIONS_PER_OPERATOR 256.0
 
 void
 knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
@@ -53,26 +49,14 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		ef;
 	double		rows = Max(info->tuples, 1.0);
 	double		dim = 128;
-	double		random_page_cost;
-	double		cached;
 	double		page_cost;
+	double		score;
 	double		scores;
 	double		expansion;
 	double		descent;
 
-	if (path->indexorderbys == NIL)
-	{
-		/* the index can do nothing but order */
-		*startup_cost = get_float8_infinity();
-		*total_cost = get_float8_infinity();
-		*selectivity = 0;
-		*correlation = 0;
-		*pages = 0;
-#if PG_VERSION_NUM >= 180000
-		path->path.disabled_nodes = 2;
-#endif
+	if (!KnnCostIsOrdered(path, startup_cost, total_cost, selectivity, correlation, pages))
 		return;
-	}
 
 	index = index_open(info->indexoid, NoLock);
 	options = KnnHnswOptionsOf(index);
@@ -84,21 +68,13 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	ef = Min(ef, rows);
 
 	genericcostestimate(root, path, loop_count, &costs);
-	get_tablespace_page_costs(info->reltablespace, &random_page_cost, NULL);
-
-	/*
-	 * Pages of a search are in use all the time; what does not fit into the
-	 * cache is read.  A cached page costs about what the processor does to find
-	 * it.
-	 */
-	cached = Min(1.0, (double) effective_cache_size / Max(info->pages, 1));
-	page_cost = cached * cpu_index_tuple_cost + (1.0 - cached) * random_page_cost;
-
+	page_cost = KnnCostPage(info);
+	score = KnnCostScore(dim);
 	scores = 2 * options.m * UNSEEN_SHARE;
 	expansion = page_cost * (1 + scores * PAGES_PER_SCORE) +
-		scores * cpu_operator_cost * (1 + dim / DIMENSIONS_PER_OPERATOR);
+		scores * score;
 	descent = log(rows) / log(options.m) * 2 * options.m *
-		(page_cost + cpu_operator_cost * (1 + dim / DIMENSIONS_PER_OPERATOR));
+		(page_cost + score);
 
 	*startup_cost = descent + Min(ef, rows) * expansion;
 	*total_cost = *startup_cost + Max(rows - ef, 0) * expansion + rows * cpu_index_tuple_cost;

@@ -1,16 +1,15 @@
 /*
  * hnsw_handler.c
- *		The access method knn_hnsw: what it can do, and its callbacks.
+ *		The access method knn_hnsw: its callbacks.
  */
 #include "postgres.h"
 
 #include "am/hnsw.h"
 
-#include "access/amapi.h"
+#include "am/handler.h"
 #include "am/opclass.h"
 #include "am/options.h"
 #include "commands/progress.h"
-#include "commands/vacuum.h"
 #include "fmgr.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(knn_hnsw_handler);
@@ -45,24 +44,6 @@ build_phase_name(int64 phase)
 	}
 }
 
-static bytea *
-hnsw_options(Datum reloptions, bool validate)
-{
-	return KnnHnswOptionsParse(reloptions, validate);
-}
-
-/* Only what the core cannot tell: a distance operator orders the one column. */
-static bool
-hnsw_property(Oid index_oid, int attno, IndexAMProperty prop, const char *propname,
-			  bool *res, bool *isnull)
-{
-	if (attno != 1 || prop != AMPROP_DISTANCE_ORDERABLE)
-		return false;
-	*res = true;
-	*isnull = false;
-	return true;
-}
-
 static bool
 hnsw_validate(Oid opclassoid)
 {
@@ -72,36 +53,14 @@ hnsw_validate(Oid opclassoid)
 Datum
 knn_hnsw_handler(PG_FUNCTION_ARGS)
 {
-	IndexAmRoutine *routine = makeNode(IndexAmRoutine);
-
-	routine->amstrategies = KNN_NSTRATEGIES;
-	routine->amsupport = KNN_NPROCS;
-	routine->amoptsprocnum = 0;
-	routine->amcanorder = false;
-	routine->amcanorderbyop = true;
-	routine->amcanbackward = false;
-	routine->amcanunique = false;
-	routine->amcanmulticol = false;
-	routine->amoptionalkey = true;
-	routine->amsearcharray = false;
-	routine->amsearchnulls = false;
-	routine->amstorage = false;
-	routine->amclusterable = false;
-	routine->ampredlocks = false;
-	routine->amcanparallel = false;
-	routine->amcaninclude = false;
-	routine->amusemaintenanceworkmem = false;
-	routine->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL;
-	routine->amkeytype = InvalidOid;
+	IndexAmRoutine *routine = KnnMakeAmRoutine();
 
 	routine->ambuild = knn_hnsw_build;
 	routine->ambuildempty = knn_hnsw_buildempty;
 	routine->aminsert = knn_hnsw_insert;
 	routine->ambulkdelete = knn_hnsw_bulkdelete;
-	routine->amvacuumcleanup = knn_hnsw_vacuumcleanup;
 	routine->amcostestimate = knn_hnsw_costestimate;
-	routine->amoptions = hnsw_options;
-	routine->amproperty = hnsw_property;
+	routine->amoptions = KnnHnswOptionsParse;
 	routine->ambuildphasename = build_phase_name;
 	routine->amvalidate = hnsw_validate;
 	routine->ambeginscan = knn_hnsw_beginscan;

@@ -21,28 +21,6 @@
  */
 #define PINS 4
 
-/* ---- memory ---- */
-
-static void *
-context_alloc(void *context, size_t size)
-{
-	return MemoryContextAllocHuge((MemoryContext) context, size);
-}
-
-static void
-context_release(void *context, void *pointer)
-{
-	pfree(pointer);
-}
-
-knn_allocator
-KnnContextAllocator(MemoryContext context)
-{
-	return (knn_allocator) {
-		context_alloc, context_release, context
-	};
-}
-
 /* ---- links ---- */
 
 /*

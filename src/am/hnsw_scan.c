@@ -2,26 +2,13 @@
  * hnsw_scan.c
  *		Ordered scans of a knn_hnsw index.
  *
- * The graph search ranks nodes by estimated distance and finds a beam of them.
- * The nodes of the beam go into a queue keyed by the least their exact distance
- * can be (estimate less bound).  Whenever the queue's first has only an
- * estimate, its exact distance is computed from the full vector and it goes back
- * under that; when the first is exact, nothing behind it can precede it, and its
- * rows are returned.  So rows are ordered by exact distance, and only the few
- * vectors whose bound overlaps are read in full; no k is needed.  (The bound is
- * probable, not certain, where codes are rotated: see core/code.h.)
+ * The graph search ranks nodes by estimated distance and finds a beam of them, which
+ * ranking.h returns in the order of their exact distances.  With a first pass of
+ * fixed size, nodes of the beam are handed to it as the pass grows.
  *
- * With knn.rescore = on (or knn.oversample_factor set) OpenSearch's two phases are
- * kept instead: row k is returned when the first pass's max(100, k * factor)
- * nearest by estimate have been computed exactly.  With knn.rescore = off rows are
- * ranked by estimates alone.
- *
- * When the queue runs dry and more rows are wanted, the search is widened to
- * twice its width and continues, until the graph is exhausted or
- * knn.max_scan_tuples vectors have been looked at.  A wider search may find a row
- * that is nearer than one returned already, as does a row whose bound failed.
- * Such rows come at the end of the scan, after all others, unless
- * knn.scan_order = relaxed returns them at once.
+ * When more rows are wanted than the beam has, the search is widened to twice its
+ * width and continues, until the graph is exhausted or knn.max_scan_tuples vectors
+ * have been looked at.
  *
  * Locks: none is held, and nothing is pinned, between calls.  A node's TIDs are
  * copied when the node is returned.  VACUUM may remove a TID after that and its
@@ -35,21 +22,15 @@
 #include "access/relscan.h"
 #include "am/heap_hint.h"
 #include "am/options.h"
+#include "am/ranking.h"
 #include "am/rerank.h"
+#include "am/scan.h"
 #include "am/shape.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
-
-/*
- * Share of a distance that its computation in float may be off by.  Bounds that
- * are certain (L1, L-infinity) are so up to rounding only, and a row whose
- * distance turns out to be less than its bound may come too late.
- */
-#define ROUNDING 1e-6f
 
 /* Guided search (core/graph_search.h): when, and how much of the width expands. */
 #define ROUGH_DIMENSIONS 400
@@ -61,17 +42,10 @@
  */
 #define PREFETCHED_NODES 12
 
-/* A node waiting to be returned. */
-typedef struct QueueItem
-{
-	float		key;			/* exact distance, or the least it can be */
-	bool		exact;
-	uint32		node;
-} QueueItem;
-
 typedef struct HnswScan
 {
 	MemoryContext context;		/* everything below, reset by rescan */
+	IndexScanDesc scan;
 	bool		started;
 	bool		has_query;		/* false: ORDER BY NULL */
 	KnnStore   *store;
@@ -80,19 +54,9 @@ typedef struct HnswScan
 	knn_search *search;
 	KnnRerank	rerank;
 
-	/* how exact distances are used */
-	bool		exact;			/* not at all: estimates rank, or are exact */
-	double		oversample;		/* of the two-phase search, 0: lazily */
-	uint32		nreturned;		/* nodes, for the size of the first pass */
-	uint32		npopped;		/* nodes, returned or not */
-	uint32		ninvisible;		/* of these, without a visible row */
+	KnnRanking	ranking;		/* of nodes */
 	uint32		beam_queued;	/* places of the beam that have been looked at */
 	uint32		live_queued;	/* live nodes in these */
-
-	/* binary heap by key */
-	QueueItem  *queue;
-	uint32		nqueue;
-	uint32		queue_room;
 
 	/* rows of the node being returned */
 	ItemPointerData tids[KNN_INLINE_TIDS + KNN_CHAIN_TIDS];
@@ -101,15 +65,6 @@ typedef struct HnswScan
 	uint32		chain;			/* next chain item + 1 */
 	uint32		chain_steps;	/* to tell a cycle in a damaged index */
 	uint32		node;
-
-	bool		any_returned;
-	float		last_distance;	/* of the node returned last */
-
-	/* nodes found too late for the order, returned at the end of the scan */
-	uint32	   *late;
-	uint32		nlate;
-	uint32		late_room;
-	uint32		next_late;
 
 	bool		rows_requested;	/* prefetch_rows has been called */
 	bool		swept;			/* nodes out of the search's reach were queued */
@@ -120,78 +75,7 @@ typedef struct HnswScan
 	uint32		nloose;
 } HnswScan;
 
-/* ---- queue ---- */
-
-static void
-queue_push(HnswScan *so, QueueItem item)
-{
-	QueueItem  *queue;
-	uint32		at = so->nqueue;
-
-	if (so->nqueue == so->queue_room)
-	{
-		uint32		room = so->queue_room ? so->queue_room * 2 : 256;
-		Size		size = mul_size(sizeof(QueueItem), room);
-
-		if (so->queue == NULL)
-			so->queue = MemoryContextAllocHuge(so->context, size);
-		else
-			so->queue = repalloc_huge(so->queue, size);
-		so->queue_room = room;
-	}
-	queue = so->queue;
-	so->nqueue++;
-	while (at > 0 && queue[(at - 1) / 2].key > item.key)
-	{
-		queue[at] = queue[(at - 1) / 2];
-		at = (at - 1) / 2;
-	}
-	queue[at] = item;
-}
-
-/* Put item in the place of the first, and restore the heap. */
-static void
-queue_replace_first(HnswScan *so, QueueItem item)
-{
-	QueueItem  *queue = so->queue;
-	uint32		n = so->nqueue;
-	uint32		at = 0;
-
-	for (;;)
-	{
-		uint32		child = 2 * at + 1;
-
-		if (child >= n)
-			break;
-		if (child + 1 < n && queue[child + 1].key < queue[child].key)
-			child++;
-		if (!(queue[child].key < item.key))
-			break;
-		queue[at] = queue[child];
-		at = child;
-	}
-	queue[at] = item;
-}
-
-static void
-queue_pop(HnswScan *so)
-{
-	if (--so->nqueue > 0)
-		queue_replace_first(so, so->queue[so->nqueue]);
-}
-
 /* ---- search ---- */
-
-/*
- * Nodes that a two-phase search ranks by exact distance before it returns one
- * more.  When there is no first pass so large, it goes on one by one.
- */
-static uint32
-first_pass(const HnswScan *so)
-{
-	return Max(KnnFirstPass(so->nreturned + 1.0, so->oversample) + so->ninvisible,
-			   so->npopped + 1);
-}
 
 /*
  * Is it one of those that were queued at the start because a standby's mirror does
@@ -225,12 +109,12 @@ queued_at_start(const HnswScan *so, uint32 id)
 static void
 queue_beam(HnswScan *so)
 {
-	uint32		pass = so->oversample > 0 ? first_pass(so) : UINT32_MAX;
+	uint32		pass = so->ranking.oversample > 0 ?
+		KnnRankingFirstPass(&so->ranking) : UINT32_MAX;
 
 	while (so->beam_queued < so->search->nbeam && so->live_queued < pass)
 	{
 		knn_candidate *c = &so->search->beam[so->beam_queued++];
-		QueueItem	item;
 
 		if (c->flags & KNN_CANDIDATE_DEAD)
 			continue;
@@ -240,23 +124,10 @@ queue_beam(HnswScan *so)
 		c->flags |= KNN_CANDIDATE_TAKEN;
 		if (queued_at_start(so, c->id))
 			continue;
-		item.node = c->id;
 		if (c->flags & KNN_CANDIDATE_EXACT)
-		{
-			item.exact = true;
-			item.key = c->error;
-			queue_push(so, item);
-			continue;
-		}
-		item.exact = so->exact;
-		item.key = so->exact ? c->distance :
-			c->distance - c->error - fabsf(c->distance) * ROUNDING;
-		if (so->oversample > 0)
-			item.key = -get_float4_infinity();	/* exact before any is returned */
-		else if (isnan(item.key))
-			/* out of the range of float: the exact distance tells */
-			item.key = so->exact ? get_float4_infinity() : -get_float4_infinity();
-		queue_push(so, item);
+			KnnRankingAddExact(&so->ranking, c->id, c->error);
+		else
+			KnnRankingAdd(&so->ranking, c->id, c->distance, c->error);
 	}
 }
 
@@ -267,18 +138,16 @@ static bool
 queue_by_number(IndexScanDesc scan, HnswScan *so, uint32 id)
 {
 	KnnTidItem	tids;
-	QueueItem	item = {.node = id};
+	float		distance;
 	float		error;
 
 	if (!KnnStoreCopyIfWritten(so->store, scan->indexRelation, KNN_COLUMN_TID, id, &tids) ||
 		!(tids.flags & KNN_TID_WRITTEN) ||
 		(tids.ntids == 0 && tids.chain == KNN_NO_CHAIN))
 		return false;
-	KnnPageReaderScore(&so->reader, &id, 1, &item.key, &error);
-	item.exact = so->exact;
-	if (!so->exact)
-		item.key = -get_float4_infinity();
-	queue_push(so, item);
+	KnnPageReaderScore(&so->reader, &id, 1, &distance, &error);
+	/* of one that nothing leads to the bound is not to be relied upon */
+	KnnRankingAdd(&so->ranking, id, distance, get_float4_infinity());
 	return true;
 }
 
@@ -329,13 +198,15 @@ queue_tail(IndexScanDesc scan, HnswScan *so)
 static void
 prefetch_first(HnswScan *so)
 {
-	uint32		n = Min(so->nqueue, PREFETCHED_NODES);
+	uint32		n = Min(so->ranking.queue.n, PREFETCHED_NODES);
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		if (!so->exact)
-			KnnRerankPrefetch(&so->rerank, so->queue[i].node);
-		KnnMirrorReaderPrefetch(&so->mirror, so->queue[i].node);
+		uint32		node = so->ranking.queue.items[i].id;
+
+		if (!so->ranking.exact)
+			KnnRerankPrefetch(&so->rerank, node);
+		KnnMirrorReaderPrefetch(&so->mirror, node);
 	}
 }
 
@@ -345,12 +216,12 @@ prefetch_first(HnswScan *so)
 static void
 prefetch_rows(IndexScanDesc scan, HnswScan *so)
 {
-	uint32		n = Min(so->nqueue, PREFETCHED_NODES);
+	uint32		n = Min(so->ranking.queue.n, PREFETCHED_NODES);
 	ItemPointerData tid;
 
 	for (uint32 i = 0; i < n; i++)
 	{
-		if (KnnMirrorReaderTid(&so->mirror, so->queue[i].node, &tid))
+		if (KnnMirrorReaderTid(&so->mirror, so->ranking.queue.items[i].id, &tid))
 			KnnHeapHintPrefetch(scan, &tid);
 	}
 }
@@ -378,8 +249,8 @@ start_search(IndexScanDesc scan, HnswScan *so)
 	}
 	if (entry == KNN_INVALID_ID)
 		return;
-	if (so->oversample > 0)
-		width = Max(width, KnnFirstPass(1, so->oversample));
+	if (so->ranking.oversample > 0)
+		width = Max(width, KnnFirstPass(1, so->ranking.oversample));
 	if (entry_level > 0)
 		entry = knn_search_descend(so->search, entry, entry_level, 1);
 	if (knn_search_level(so->search, &entry, 1, 0, width) != KNN_OK)
@@ -415,30 +286,53 @@ widen_search(IndexScanDesc scan, HnswScan *so)
 	return true;
 }
 
+/* ---- what the ranking asks for ---- */
+
+static bool
+more_nodes(void *search)
+{
+	HnswScan   *so = search;
+
+	return widen_search(so->scan, so);
+}
+
+static void
+first_pass(void *search, uint32 pass)
+{
+	HnswScan   *so = search;
+
+	while (so->search->width < pass && widen_search(so->scan, so))
+		;
+	queue_beam(so);
+}
+
 /*
  * Exact distance of the queue's first node, false when it has no visible row; those
  * behind it are read ahead when they have to come from disk.
  */
 static bool
-exact_distance(HnswScan *so, float *distance)
+exact_distance(void *search, uint32 node, float *distance)
 {
-	uint32		node = so->queue[0].node;
+	HnswScan   *so = search;
 
 	if (KnnRerankWantsAhead(&so->rerank, node))
 	{
+		const KnnQueue *queue = &so->ranking.queue;
 		uint32		nodes[KNN_RERANK_AHEAD];
 		int			n = 0;
 
 		/* a heap's front is nearly sorted */
-		for (uint32 i = 0; i < so->nqueue && n < KNN_RERANK_AHEAD; i++)
+		for (uint32 i = 0; i < queue->n && n < KNN_RERANK_AHEAD; i++)
 		{
-			if (!so->queue[i].exact)
-				nodes[n++] = so->queue[i].node;
+			if (!queue->items[i].exact)
+				nodes[n++] = queue->items[i].id;
 		}
 		KnnRerankAhead(&so->rerank, nodes, n);
 	}
 	return KnnRerankDistance(&so->rerank, node, distance);
 }
+
+/* ---- rows ---- */
 
 /*
  * Take over TIDs to be returned.  One that can be none would have the table read
@@ -450,8 +344,7 @@ take_tids(IndexScanDesc scan, HnswScan *so, const ItemPointerData *tids, int nti
 {
 	for (int i = 0; i < ntids; i++)
 	{
-		if (!ItemPointerIsValid(&tids[i]) ||
-			ItemPointerGetBlockNumberNoCheck(&tids[i]) == InvalidBlockNumber)
+		if (!KnnTidIsPossible(&tids[i]))
 			KnnReportDamage(scan->indexRelation,
 							KnnStoreLocate(so->store, scan->indexRelation, column, id).block,
 							psprintf("Item %u of column \"%s\" has an impossible TID.",
@@ -508,81 +401,16 @@ take_chain(IndexScanDesc scan, HnswScan *so)
 	so->chain = item.next;
 }
 
-/*
- * Remember a node that should have come before others that were returned.
- */
-static void
-put_off(HnswScan *so, uint32 node)
-{
-	if (so->nlate == so->late_room)
-	{
-		so->late_room = so->late_room ? so->late_room * 2 : 16;
-		if (so->late == NULL)
-			so->late = palloc(sizeof(uint32) * so->late_room);
-		else
-			so->late = repalloc_huge(so->late, mul_size(sizeof(uint32), so->late_room));
-	}
-	so->late[so->nlate++] = node;
-}
-
 /* Move on to the next node in order; false at the end. */
 static bool
 next_node(IndexScanDesc scan, HnswScan *so)
 {
-	for (;;)
-	{
-		QueueItem	first;
+	uint32		node;
 
-		CHECK_FOR_INTERRUPTS();
-		/* the first pass grows with the rows returned */
-		if (so->oversample > 0)
-		{
-			while (so->search->width < first_pass(so) && widen_search(scan, so))
-				;
-			queue_beam(so);
-		}
-		if (so->nqueue == 0)
-		{
-			if (widen_search(scan, so))
-				continue;
-			if (so->next_late == so->nlate)
-				return false;
-			take_node(scan, so, so->late[so->next_late++]);
-			return true;
-		}
-		first = so->queue[0];
-		if (!first.exact)
-		{
-			if (exact_distance(so, &first.key))
-			{
-				first.exact = true;
-				queue_replace_first(so, first);
-			}
-			else
-			{
-				/* nothing to return, and no distance to measure others by */
-				queue_pop(so);
-				so->npopped++;
-				so->ninvisible++;
-			}
-			continue;
-		}
-		queue_pop(so);
-		so->npopped++;
-
-		/* found after farther ones were returned */
-		if (so->any_returned && first.key < so->last_distance &&
-			knn_scan_order == KNN_SCAN_ORDER_STRICT)
-		{
-			put_off(so, first.node);
-			continue;
-		}
-		so->any_returned = true;
-		so->nreturned++;
-		so->last_distance = Max(so->last_distance, first.key);
-		take_node(scan, so, first.node);
-		return true;
-	}
+	if (!KnnRankingNext(&so->ranking, &node))
+		return false;
+	take_node(scan, so, node);
+	return true;
 }
 
 /* ---- access method callbacks ---- */
@@ -595,6 +423,7 @@ knn_hnsw_beginscan(Relation index, int nkeys, int norderbys)
 
 	so->context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw scan",
 										ALLOCSET_DEFAULT_SIZES);
+	so->scan = scan;
 	scan->opaque = so;
 	return scan;
 }
@@ -605,15 +434,12 @@ knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, i
 	HnswScan   *so = scan->opaque;
 	MemoryContext context = so->context;
 
-	if (keys && scan->numberOfKeys > 0)
-		memmove(scan->keyData, keys, sizeof(ScanKeyData) * scan->numberOfKeys);
-	if (orderbys && scan->numberOfOrderBys > 0)
-		memmove(scan->orderByData, orderbys, sizeof(ScanKeyData) * scan->numberOfOrderBys);
-
+	KnnScanSetKeys(scan, keys, orderbys);
 	KnnRerankEnd(&so->rerank);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(HnswScan));
 	so->context = context;
+	so->scan = scan;
 }
 
 /*
@@ -643,19 +469,10 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 {
 	Relation	index = scan->indexRelation;
 	MemoryContext old;
-	ScanKey		orderby;
 	bool		known;
-	void	   *query = NULL;
+	void	   *query;
 
-	if (scan->numberOfOrderBys != 1)
-		elog(ERROR, "cannot scan knn_hnsw index \"%s\" without an order",
-			 RelationGetRelationName(index));
-	if (!IsMVCCSnapshot(scan->xs_snapshot))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("knn_hnsw index \"%s\" can be scanned with an MVCC snapshot only",
-						RelationGetRelationName(index))));
-
+	KnnScanCheck(scan);
 	old = MemoryContextSwitchTo(so->context);
 	so->store = KnnStoreKnown(index);
 	known = so->store != NULL && KnnMirrorTells(index, so->store);
@@ -664,34 +481,22 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	KnnStoreHold(so->store, so->context);
 	so->search = KnnPageReaderInit(&so->reader, index, so->store);
 
-	orderby = &scan->orderByData[0];
-	if (!(orderby->sk_flags & SK_ISNULL))
-		query = KnnQueryElements(index, &so->store->shape, orderby->sk_argument);
-
-	/*
-	 * Every distance to NULL is NULL, and every cosine distance to the zero
-	 * vector NaN: all rows are peers, so any order is right.  The search starts
-	 * from the origin.
-	 */
-	if (query == NULL)
-		query = palloc0(KnnElementsSize(&so->store->shape));
+	query = KnnScanQuery(scan, &so->store->shape);
 	KnnPageReaderSetQuery(&so->reader, query);
 
-	so->exact = knn_rescore == KNN_RESCORE_OFF || !KnnRerankPossible(&so->store->shape);
-	if (!so->exact)
+	KnnRankingInit(&so->ranking, so->context, so, &so->store->shape);
+	so->ranking.more = more_nodes;
+	so->ranking.first_pass = first_pass;
+	so->ranking.distance = exact_distance;
+	if (!so->ranking.exact)
 	{
 		KnnRerankInit(&so->rerank, scan, so->store, query);
-		if (knn_oversample_factor > 0)
-			so->oversample = knn_oversample_factor;
-		else if (knn_rescore == KNN_RESCORE_ON)
-			so->oversample = Max(KnnDefaultOversample(&so->store->shape), KNN_MIN_OVERSAMPLE);
-		else if (estimates_are_rough(&so->store->shape))
+		if (so->ranking.oversample == 0 && estimates_are_rough(&so->store->shape))
 		{
 			so->search->guide_share = GUIDE_SHARE;
 			so->search->reader.exact = guide_distance;
 		}
 	}
-	so->last_distance = -get_float4_infinity();
 
 	KnnCountIndexScan(scan);
 	if (!KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->context, true) && known)
@@ -732,11 +537,11 @@ next_row(IndexScanDesc scan, HnswScan *so)
 		so->rows_requested = true;
 		prefetch_rows(scan, so);
 	}
-	if (so->nqueue > 0)
+	if (so->ranking.queue.n > 0)
 	{
 		ItemPointerData next;
 
-		if (KnnMirrorReaderTid(&so->mirror, so->queue[0].node, &next))
+		if (KnnMirrorReaderTid(&so->mirror, so->ranking.queue.items[0].id, &next))
 			KnnHeapHintPrefetchTuple(scan, &next);
 	}
 	KnnMirrorReaderPause(&so->mirror);

@@ -344,19 +344,3 @@ knn_hnsw_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	MemoryContextDelete(context);
 	return stats;
 }
-
-IndexBulkDeleteResult *
-knn_hnsw_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
-{
-	/* ANALYZE reads nothing and changes nothing here */
-	if (info->analyze_only)
-		return stats;
-	if (stats == NULL)
-	{
-		stats = palloc0(sizeof(IndexBulkDeleteResult));
-		stats->num_index_tuples = info->num_heap_tuples;
-		stats->estimated_count = true;
-	}
-	stats->num_pages = RelationGetNumberOfBlocks(info->index);
-	return stats;
-}

@@ -30,12 +30,11 @@ typedef enum KnnSwitch
 	KNN_SWITCH_ON
 } KnnSwitch;
 
-/* WITH (...), free of contradictions; 0 is "not given" but for m. */
-typedef struct KnnHnswOptions
+/* WITH (...), free of contradictions; 0 is "not given" unless said otherwise. */
+
+/* Options of all methods that tell what the index keeps of a vector. */
+typedef struct KnnCodeOptions
 {
-	int			m;
-	int			ef_construction;
-	int			ef_search;		/* use KnnHnswEfSearch of shape.h */
 	KnnMode		mode;
 	int			compression;	/* level */
 	KnnEncoder	encoder;
@@ -45,7 +44,22 @@ typedef struct KnnHnswOptions
 	KnnSwitch	random_rotation;
 	KnnSwitch	enable_adc;
 	KnnSwitch	store_vectors;
+} KnnCodeOptions;
+
+typedef struct KnnHnswOptions
+{
+	int			m;				/* never 0 */
+	int			ef_construction;
+	int			ef_search;		/* use KnnHnswEfSearch of shape.h */
+	KnnCodeOptions code;
 } KnnHnswOptions;
+
+typedef struct KnnIvfOptions
+{
+	int			nlist;			/* never 0, nor is the other */
+	int			nprobes;
+	KnnCodeOptions code;
+} KnnIvfOptions;
 
 #define KNN_HNSW_DEFAULT_M					16
 #define KNN_HNSW_MIN_M						2
@@ -56,6 +70,10 @@ typedef struct KnnHnswOptions
 #define KNN_HNSW_DEFAULT_EF					100
 #define KNN_HNSW_LOW_BIT_EF					256
 #define KNN_MAX_EF_SEARCH					100000
+
+/* those of OpenSearch; KNN_IVF_MAX_NLIST of store/ivf_page.h limits both */
+#define KNN_IVF_DEFAULT_NLIST				4
+#define KNN_IVF_DEFAULT_NPROBES				1
 
 #define KNN_MAX_COMPRESSION					32
 
@@ -77,6 +95,7 @@ typedef enum KnnRescore
 
 /* Settings; see options.c for what they mean. */
 extern int	knn_ef_search;
+extern int	knn_nprobes;
 extern int	knn_max_scan_tuples;
 extern int	knn_scan_order;
 extern int	knn_rescore;		/* KnnRescore */
@@ -89,6 +108,9 @@ extern bytea *KnnHnswOptionsParse(Datum reloptions, bool validate);
 
 /* Options of an index as given. */
 extern KnnHnswOptions KnnHnswOptionsOf(Relation index);
+
+extern bytea *KnnIvfOptionsParse(Datum reloptions, bool validate);
+extern KnnIvfOptions KnnIvfOptionsOf(Relation index);
 
 /* The value of an option, or ERROR.  Levels are 1, 2, 4, 8, 16 and 32. */
 extern int	KnnParseCompressionLevel(const char *value);

@@ -16,7 +16,7 @@
 #include "am/plan.h"
 
 #include "access/amapi.h"
-#include "am/hnsw.h"
+#include "am/handler.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -40,7 +40,7 @@ is_knn_index(Oid indexoid)
 	amoid = ((Form_pg_class) GETSTRUCT(tuple))->relam;
 	ReleaseSysCache(tuple);
 	routine = GetIndexAmRoutineByAmId(amoid, true);
-	return routine != NULL && routine->ambuild == knn_hnsw_build;
+	return routine != NULL && KnnIsAmRoutine(routine);
 }
 
 /*

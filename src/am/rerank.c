@@ -55,12 +55,9 @@ begin_fetch(KnnRerank *rerank)
 	GetPerTupleExprContext(rerank->estate)->ecxt_scantuple = rerank->slot;
 }
 
-/*
- * Distance of the row that a TID of a node leads to; false when none is visible.
- * A TID that can be none would have the table read a block that cannot be.
- */
+/* Distance of the row that a possible TID leads to; false when none is visible. */
 static bool
-row_distance(KnnRerank *rerank, uint32 node, ItemPointerData tid, float *distance)
+row_distance(KnnRerank *rerank, ItemPointerData tid, float *distance)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
@@ -68,12 +65,8 @@ row_distance(KnnRerank *rerank, uint32 node, ItemPointerData tid, float *distanc
 	bool		all_dead = false;
 	bool		found = false;
 
-	if (!ItemPointerIsValid(&tid) ||
-		ItemPointerGetBlockNumberNoCheck(&tid) == InvalidBlockNumber)
-		KnnReportDamage(rerank->scan->indexRelation,
-						KnnStoreLocate(rerank->store, rerank->scan->indexRelation,
-									   KNN_COLUMN_TID, node).block,
-						psprintf("Node %u has an impossible TID.", node));
+	if (rerank->fetch == NULL)
+		begin_fetch(rerank);
 	ResetPerTupleExprContext(rerank->estate);
 	if (table_index_fetch_tuple(rerank->fetch, &tid, rerank->scan->xs_snapshot,
 								rerank->slot, &again, &all_dead))
@@ -96,6 +89,21 @@ row_distance(KnnRerank *rerank, uint32 node, ItemPointerData tid, float *distanc
 	return found;
 }
 
+/*
+ * The same of a node's TID.  One that can be none would have the table read a block
+ * that cannot be.
+ */
+static bool
+node_row_distance(KnnRerank *rerank, uint32 node, const ItemPointerData *tid, float *distance)
+{
+	if (!KnnTidIsPossible(tid))
+		KnnReportDamage(rerank->scan->indexRelation,
+						KnnStoreLocate(rerank->store, rerank->scan->indexRelation,
+									   KNN_COLUMN_TID, node).block,
+						psprintf("Node %u has an impossible TID.", node));
+	return row_distance(rerank, *tid, distance);
+}
+
 static bool
 table_distance(KnnRerank *rerank, uint32 node, float *distance)
 {
@@ -105,12 +113,10 @@ table_distance(KnnRerank *rerank, uint32 node, float *distance)
 	uint32		chain;
 	uint32		steps = 0;
 
-	if (rerank->fetch == NULL)
-		begin_fetch(rerank);
 	KnnStoreCopy(store, index, KNN_COLUMN_TID, node, &item);
 	for (int i = 0; i < Min(item.ntids, KNN_INLINE_TIDS); i++)
 	{
-		if (row_distance(rerank, node, item.tids[i], distance))
+		if (node_row_distance(rerank, node, &item.tids[i], distance))
 			return true;
 	}
 	for (chain = item.chain; chain != KNN_NO_CHAIN;)
@@ -123,7 +129,7 @@ table_distance(KnnRerank *rerank, uint32 node, float *distance)
 		KnnStoreCopy(store, index, KNN_COLUMN_CHAIN, chain - 1, &next);
 		for (int i = 0; i < Min(next.ntids, KNN_CHAIN_TIDS); i++)
 		{
-			if (row_distance(rerank, node, next.tids[i], distance))
+			if (node_row_distance(rerank, node, &next.tids[i], distance))
 				return true;
 		}
 		chain = next.next;
@@ -139,6 +145,20 @@ KnnRerankDistance(KnnRerank *rerank, uint32 node, float *distance)
 	if (rerank->store->shape.vectors != KNN_VECTORS_NONE)
 		*distance = stored_distance(rerank, node);
 	else if (!table_distance(rerank, node, distance))
+		return false;
+	if (isnan(*distance))
+		*distance = get_float4_infinity();
+	return true;
+}
+
+bool
+KnnRerankRow(KnnRerank *rerank, uint32 id, const ItemPointerData *tid, float *distance)
+{
+	if (rerank->ahead > 0)
+		rerank->ahead--;
+	if (rerank->store->shape.vectors != KNN_VECTORS_NONE)
+		*distance = stored_distance(rerank, id);
+	else if (!row_distance(rerank, *tid, distance))
 		return false;
 	if (isnan(*distance))
 		*distance = get_float4_infinity();

@@ -53,6 +53,13 @@ KnnRerankPossible(const KnnShape *shape)
 extern bool KnnRerankDistance(KnnRerank *rerank, uint32 node, float *distance);
 
 /*
+ * The same of a row, from the vector of this id where the index keeps vectors, else
+ * from the table.  The TID is a possible one.
+ */
+extern bool KnnRerankRow(KnnRerank *rerank, uint32 id, const ItemPointerData *tid,
+						 float *distance);
+
+/*
  * Nodes whose distances will be asked for soon, nearest first.  When their pages
  * are not in memory, reading them is begun, so that a device with a queue works
  * on many at once.
@@ -69,6 +76,14 @@ extern bool KnnRerankWantsAhead(KnnRerank *rerank, uint32 node);
  * Request the cache lines of vectors that are in memory and will be looked at soon.
  */
 extern void KnnRerankPrefetch(const KnnRerank *rerank, uint32 node);
+
+/* Could there be a row at this TID? */
+static inline bool
+KnnTidIsPossible(const ItemPointerData *tid)
+{
+	return ItemPointerIsValid(tid) &&
+		ItemPointerGetBlockNumberNoCheck(tid) != InvalidBlockNumber;
+}
 
 /* Releases what memory contexts do not. */
 extern void KnnRerankEnd(KnnRerank *rerank);

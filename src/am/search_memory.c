@@ -11,7 +11,7 @@
 
 #include "am/search_memory.h"
 
-#include "am/hnsw.h"
+#include "am/allocator.h"
 #include "utils/memutils.h"
 
 /*

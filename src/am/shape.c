@@ -61,7 +61,7 @@ code_bits(KnnDataType data_type, int level)
 
 /* The level that options come to.  They are consistent, but may not suit the column. */
 static int
-resolve_level(const KnnHnswOptions *options, KnnDataType data_type)
+resolve_level(const KnnCodeOptions *options, KnnDataType data_type)
 {
 	if (options->encoder != KNN_ENCODER_UNSET)
 		return KnnEncoderLevel(options->encoder, options->bits);
@@ -113,7 +113,7 @@ check_space(const KnnShape *shape)
 
 /* What options ask of the column. */
 static void
-check_data_type(const KnnHnswOptions *options, KnnDataType data_type)
+check_data_type(const KnnCodeOptions *options, KnnDataType data_type)
 {
 	const char *name = KnnDataTypeName(data_type);
 
@@ -152,7 +152,7 @@ check_data_type(const KnnHnswOptions *options, KnnDataType data_type)
 
 /* Fewer bits than 8 need the rotation, after which any dimension is like any other. */
 static void
-check_rotation(const KnnHnswOptions *options, const KnnShape *shape)
+check_rotation(const KnnCodeOptions *options, const KnnShape *shape)
 {
 	int			most = highest_level(shape->data_type) / 8;
 
@@ -213,7 +213,7 @@ level_encoding(KnnDataType data_type, int level)
 
 /* Codes and vectors of the level. */
 static void
-resolve_encoding(const KnnHnswOptions *options, KnnShape *shape)
+resolve_encoding(const KnnCodeOptions *options, KnnShape *shape)
 {
 	switch ((KnnDataType) shape->data_type)
 	{
@@ -249,30 +249,23 @@ resolve_encoding(const KnnHnswOptions *options, KnnShape *shape)
 	}
 }
 
-KnnShape
-KnnResolveHnswShape(Relation index)
+/* What the methods have in common; the rest is zero. */
+static KnnShape
+resolve_shape(Relation index, KnnMethod method, const KnnCodeOptions *options)
 {
-	KnnHnswOptions options = KnnHnswOptionsOf(index);
 	KnnShape	shape;
-	int			ef;
 
 	memset(&shape, 0, sizeof(shape));
 	column_shape(index, &shape);
-	shape.method = KNN_METHOD_HNSW;
+	shape.method = method;
 	shape.space = KnnIndexSpace(index);
 	check_space(&shape);
-	check_data_type(&options, shape.data_type);
-	shape.mode = options.mode;
-	shape.compression = resolve_level(&options, shape.data_type);
+	check_data_type(options, shape.data_type);
+	shape.mode = options->mode;
+	shape.compression = resolve_level(options, shape.data_type);
 	if (shape.data_type == KNN_DATA_FLOAT || shape.data_type == KNN_DATA_HALF)
-		check_rotation(&options, &shape);
-	resolve_encoding(&options, &shape);
-
-	ef = default_ef(shape.data_type, shape.compression);
-	shape.m = options.m;
-	shape.ef_construction = options.ef_construction > 0 ? options.ef_construction : ef;
-	/* the option goes before this at every scan, so that it can be reset */
-	shape.ef_search = ef;
+		check_rotation(options, &shape);
+	resolve_encoding(options, &shape);
 	if (!pg_strong_random(&shape.seed, sizeof(shape.seed)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -280,8 +273,34 @@ KnnResolveHnswShape(Relation index)
 	return shape;
 }
 
+KnnShape
+KnnResolveHnswShape(Relation index)
+{
+	KnnHnswOptions options = KnnHnswOptionsOf(index);
+	KnnShape	shape = resolve_shape(index, KNN_METHOD_HNSW, &options.code);
+	int			ef = default_ef(shape.data_type, shape.compression);
+
+	shape.m = options.m;
+	shape.ef_construction = options.ef_construction > 0 ? options.ef_construction : ef;
+	/* the option goes before this at every scan, so that it can be reset */
+	shape.ef_search = ef;
+	return shape;
+}
+
+KnnShape
+KnnResolveIvfShape(Relation index)
+{
+	KnnIvfOptions options = KnnIvfOptionsOf(index);
+	KnnShape	shape = resolve_shape(index, KNN_METHOD_IVF, &options.code);
+
+	shape.nlist = options.nlist;
+	/* for information: scans look at the option */
+	shape.nprobes = options.nprobes;
+	return shape;
+}
+
 bool
-KnnHnswShapePossible(const KnnShape *shape)
+KnnShapePossible(const KnnShape *shape)
 {
 	KnnDataType data_type = (KnnDataType) shape->data_type;
 	int			level = shape->compression;
@@ -325,7 +344,7 @@ KnnHnswEfSearch(Relation index, const KnnShape *shape)
 		return options.ef_search;
 	if (shape)
 		return (int) shape->ef_search;
-	return default_ef(data_type, resolve_level(&options, data_type));
+	return default_ef(data_type, resolve_level(&options.code, data_type));
 }
 
 /*

@@ -18,6 +18,9 @@
  */
 extern KnnShape KnnResolveHnswShape(Relation index);
 
+/* The same of a knn_ivf index, nprobes aside. */
+extern KnnShape KnnResolveIvfShape(Relation index);
+
 /*
  * Width of a scan where knn.ef_search does not tell: the option ef_search, else
  * the default in the shape.  shape may be NULL, where the metapage is not worth
@@ -29,7 +32,7 @@ extern int	KnnHnswEfSearch(Relation index, const KnnShape *shape);
  * Could options come to this combination of data type, space, mode, level,
  * encoding and vectors?  For what is read from a metapage.
  */
-extern bool KnnHnswShapePossible(const KnnShape *shape);
+extern bool KnnShapePossible(const KnnShape *shape);
 
 /* What codes are, for people. */
 extern const char *KnnEncodingName(const KnnShape *shape);

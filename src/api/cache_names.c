@@ -36,6 +36,7 @@
 	"Write names as in SQL, with double quotes where they are needed, each as an argument of its own: " \
 	"%s('first', 'my_schema.second', '\"Third\"', 'more*')."
 
+/* Methods whose indexes can be in the cache. */
 static const char *const methods[] = {"knn_hnsw"};
 
 /* A knn index of the database. */
@@ -183,6 +184,11 @@ table_of(Oid relid, const char *name)
 				ReleaseSysCache(tuple);
 			}
 			heap = IndexGetRelation(relid, true);
+			if (OidIsValid(method) && method == get_am_oid("knn_ivf", true))
+				ereport(ERROR,
+						(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						 errmsg("\"%s\" cannot be in the native memory cache", name),
+						 errdetail("Indexes of the access method knn_ivf are searched through shared buffers.")));
 			if (!is_knn_method(method) || !OidIsValid(heap))
 				KnnNotAKnnIndex(name);
 			return heap;

@@ -66,6 +66,10 @@ typedef struct KnnCheck
 	KnnCheckSet upper;			/* slots that belong to a node */
 	KnnCheckSet chain;			/* items that belong to a chain */
 
+	/* of knn_ivf */
+	KnnCheckSet blocks;			/* that belong to a list */
+	KnnCheckSet vectors;		/* ids that belong to an entry */
+
 	Tuplesortstate *tids;		/* all rows of the index, as int8 */
 	uint64		nrows;
 } KnnCheck;
@@ -127,6 +131,13 @@ extern void KnnCheckLinks(KnnCheck *check);
 /* Columns tid and chain; collects the rows. */
 extern void KnnCheckTids(KnnCheck *check);
 
+/*
+ * Is a TID possible?  Called with its page locked: a row that is in the index has its
+ * place in the table.
+ */
+extern void KnnCheckTid(KnnCheck *check, BlockNumber block, KnnColumn column, uint32 id,
+						const ItemPointerData *tid);
+
 /* Nodes that are linked to are there, and reach the level they are linked at. */
 extern void KnnCheckReferences(KnnCheck *check);
 
@@ -134,6 +145,26 @@ extern void KnnCheckReferences(KnnCheck *check);
 
 /* Columns centre, code and vector. */
 extern void KnnCheckVectors(KnnCheck *check);
+
+/* ERROR unless the floats of an item are finite numbers. */
+extern void KnnCheckFinite(KnnCheck *check, KnnColumn column, uint32 id, const float *v);
+
+/* Are factors numbers that could be? */
+extern bool KnnCheckFactors(const knn_code_factors *factors);
+
+/*
+ * Compare a code and its factors (a) with those that its vector gives (b); r is the
+ * vector as it was encoded (centred and rotated).  NULL, or what is wrong: a format
+ * for what the code is of, a string and a number.
+ */
+extern const char *KnnCheckCode(KnnCheck *check, const knn_code_factors *a, const uint8 *stored,
+								const knn_code_factors *b, const uint8 *expected,
+								const float *r);
+
+/* ---- check_lists.c ---- */
+
+/* All columns of a knn_ivf index; collects the rows. */
+extern void KnnCheckLists(KnnCheck *check);
 
 /* ---- check_rows.c ---- */
 

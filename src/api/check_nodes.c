@@ -141,10 +141,26 @@ KnnCheckLinks(KnnCheck *check)
 
 /* ---- rows ---- */
 
-/*
- * Are these TIDs possible?  Called with their page locked: a row that is in the
- * index has its place in the table.
- */
+void
+KnnCheckTid(KnnCheck *check, BlockNumber block, KnnColumn column, uint32 id,
+			const ItemPointerData *tid)
+{
+	BlockNumber heap_block = ItemPointerGetBlockNumberNoCheck(tid);
+	unsigned	offset = ItemPointerGetOffsetNumberNoCheck(tid);
+
+	if (!ItemPointerIsValid(tid) || heap_block == InvalidBlockNumber)
+		KnnCheckFail(check, block, "Item %u of column \"%s\" has the impossible TID (%u,%u).",
+					 id, KnnColumnName(column), heap_block, offset);
+	if (check->heap_nblocks == InvalidBlockNumber || heap_block < check->heap_nblocks)
+		return;
+	check->heap_nblocks = RelationGetNumberOfBlocks(check->heap);
+	if (heap_block >= check->heap_nblocks)
+		KnnCheckFail(check, block,
+					 "Item %u of column \"%s\" has the TID (%u,%u), beyond the table's end.",
+					 id, KnnColumnName(column), heap_block, offset);
+}
+
+/* Are these TIDs possible?  Called with their page locked. */
 static void
 check_tids(KnnCheck *check, BlockNumber block, KnnColumn column, uint32 id,
 		   const ItemPointerData *tids, int ntids, int room)
@@ -156,8 +172,6 @@ check_tids(KnnCheck *check, BlockNumber block, KnnColumn column, uint32 id,
 					 id, KnnColumnName(column), ntids);
 	for (int i = 0; i < room; i++)
 	{
-		BlockNumber heap_block = ItemPointerGetBlockNumberNoCheck(&tids[i]);
-
 		if (i >= ntids)
 		{
 			if (memcmp(&tids[i], &zero, sizeof(zero)) != 0)
@@ -165,19 +179,7 @@ check_tids(KnnCheck *check, BlockNumber block, KnnColumn column, uint32 id,
 							 id, KnnColumnName(column));
 			continue;
 		}
-		if (!ItemPointerIsValid(&tids[i]) || heap_block == InvalidBlockNumber)
-			KnnCheckFail(check, block, "Item %u of column \"%s\" has the impossible TID (%u,%u).",
-						 id, KnnColumnName(column), heap_block,
-						 ItemPointerGetOffsetNumberNoCheck(&tids[i]));
-		if (check->heap_nblocks != InvalidBlockNumber && heap_block >= check->heap_nblocks)
-		{
-			check->heap_nblocks = RelationGetNumberOfBlocks(check->heap);
-			if (heap_block >= check->heap_nblocks)
-				KnnCheckFail(check, block,
-							 "Item %u of column \"%s\" has the TID (%u,%u), beyond the table's end.",
-							 id, KnnColumnName(column), heap_block,
-							 ItemPointerGetOffsetNumberNoCheck(&tids[i]));
-		}
+		KnnCheckTid(check, block, column, id, &tids[i]);
 	}
 }
 

@@ -241,12 +241,13 @@ KnnCheckMeta(KnnCheck *check)
 	if (typmod >= 0 && shape->data_type != KnnTypmodDataType(typmod))
 		KnnCheckFail(check, KNN_META_BLOCK, "The index is of data type %u, its column of data type %d.",
 					 shape->data_type, (int) KnnTypmodDataType(typmod));
-	if (!KnnHnswShapePossible(shape))
+	if (!KnnShapePossible(shape))
 		KnnCheckFail(check, KNN_META_BLOCK,
 					 "No index of data type %u has space %u, mode %u, compression level %u, encoding %u, vectors of kind %u and clip %u.",
 					 shape->data_type, shape->space, shape->mode, shape->compression,
 					 shape->encoding, shape->vectors, shape->clip);
-	if (meta->entry == KNN_INVALID_ID ? meta->entry_level != 0 : meta->entry_level > KNN_MAX_LEVEL)
+	if (meta->entry == KNN_INVALID_ID ? meta->entry_level != 0 :
+		shape->method == KNN_METHOD_HNSW && meta->entry_level > KNN_MAX_LEVEL)
 		KnnCheckFail(check, KNN_META_BLOCK, "The entry point's level is %u.", meta->entry_level);
 
 	for (uint32 i = 0; i < meta->nextents; i++)
@@ -265,12 +266,11 @@ KnnCheckMeta(KnnCheck *check)
 static void
 check_extent(KnnCheck *check, KnnGroup group, const KnnExtent *extent)
 {
-	int			first = group == KNN_GROUP_NODE ? KNN_COLUMN_TID :
-		group == KNN_GROUP_UPPER ? KNN_COLUMN_UPPER :
-		group == KNN_GROUP_CHAIN ? KNN_COLUMN_CHAIN : KNN_COLUMN_CENTRE;
-	int			last = group == KNN_GROUP_NODE ? KNN_COLUMN_VECTOR : first;
+	int			first;
+	int			last;
 	PGAlignedBlock page;
 
+	KnnGroupColumns(check->store->columns, group, &first, &last);
 	for (int column = first; column <= last; column++)
 	{
 		BlockNumber start = extent->blocks[column - first];

@@ -112,6 +112,13 @@ tids_of_place(KnnCheck *check, Page page, const Place *place, const ItemPointerD
 		*tids = ((const KnnTidItem *) item)->tids;
 		return Min(((const KnnTidItem *) item)->ntids, KNN_INLINE_TIDS);
 	}
+	if (place->column == KNN_COLUMN_BLOCK)
+	{
+		const KnnIvfBlock *block = (const KnnIvfBlock *) item;
+
+		*tids = KnnIvfTids(block);
+		return Min(block->nentries, KNN_PAGE_CAPACITY / sizeof(ItemPointerData) - 4);
+	}
 	*tids = ((const KnnChainItem *) item)->tids;
 	return Min(((const KnnChainItem *) item)->ntids, KNN_CHAIN_TIDS);
 }
@@ -185,8 +192,13 @@ check_suspects(KnnCheck *check, Suspect *suspects, int nsuspects)
 	KnnStore   *store = check->store;
 
 	KnnStoreRefresh(store, check->index);
-	note_places(check, KNN_COLUMN_TID, store->used[KNN_GROUP_NODE], suspects, nsuspects);
-	note_places(check, KNN_COLUMN_CHAIN, store->used[KNN_GROUP_CHAIN], suspects, nsuspects);
+	if (store->shape.method == KNN_METHOD_IVF)
+		note_places(check, KNN_COLUMN_BLOCK, store->used[KNN_GROUP_BLOCK], suspects, nsuspects);
+	else
+	{
+		note_places(check, KNN_COLUMN_TID, store->used[KNN_GROUP_NODE], suspects, nsuspects);
+		note_places(check, KNN_COLUMN_CHAIN, store->used[KNN_GROUP_CHAIN], suspects, nsuspects);
+	}
 	for (int s = 0; s < nsuspects; s++)
 	{
 		Suspect    *suspect = &suspects[s];

@@ -32,8 +32,8 @@ near(float a, float b, float relative, float absolute)
 	return fabsf(a - b) <= relative * Max(fabsf(a), fabsf(b)) + absolute;
 }
 
-static void
-check_finite(KnnCheck *check, KnnColumn column, uint32 id, const float *v)
+void
+KnnCheckFinite(KnnCheck *check, KnnColumn column, uint32 id, const float *v)
 {
 	for (uint32 i = 0; i < check->store->shape.dim; i++)
 	{
@@ -44,15 +44,11 @@ check_finite(KnnCheck *check, KnnColumn column, uint32 id, const float *v)
 	}
 }
 
-/*
- * r: the vector as it was encoded (centred and rotated).
- */
-static void
-check_code(KnnCheck *check, uint32 node, const KnnCodeItem *stored_item,
-		   const knn_code_factors *b, const uint8 *expected, const float *r)
+/* What is wrong with a code, or NULL. */
+const char *
+KnnCheckCode(KnnCheck *check, const knn_code_factors *a, const uint8 *stored,
+			 const knn_code_factors *b, const uint8 *expected, const float *r)
 {
-	const knn_code_factors *a = KnnCodeFactors(check->store, stored_item);
-	const uint8 *stored = KnnCodeBytes(check->store, stored_item);
 	bool		low = knn_encoding_bits(check->store->shape.encoding) < 8;
 	uint32		dim = check->store->shape.dim;
 	float		largest = 0;
@@ -69,9 +65,8 @@ check_code(KnnCheck *check, uint32 node, const KnnCodeItem *stored_item,
 			float		half = (float) ((int) expected[i] - 128) + 0.5f * (float) difference;
 
 			if (difference != 0 && (abs(difference) > 1 || !(fabsf(exact - half) <= HALF_WAY)))
-				KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CODE, node),
-							 "Byte %u of the code of node %u is %u, but its vector's is %u.",
-							 i, node, stored[i], expected[i]);
+				return psprintf("Byte %u of the code of %%s %%u is %u, but its vector's is %u.",
+								i, stored[i], expected[i]);
 		}
 	}
 
@@ -79,19 +74,24 @@ check_code(KnnCheck *check, uint32 node, const KnnCodeItem *stored_item,
 	if (!near(a->norm2, b->norm2, 1e-4f, 0) ||
 		!near(a->scale, b->scale, low ? 0.5f : 1e-3f, 0) ||
 		!near(a->err, b->err, low ? 0.1f : 2e-2f, isfinite(length) ? 1e-4f * length : 0))
-		KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CODE, node),
-					 "The code of node %u has factors %g, %g, %g, but its vector's has %g, %g, %g.",
-					 node, a->norm2, a->scale, a->err, b->norm2, b->scale, b->err);
+		return psprintf("The code of %%s %%u has factors %g, %g, %g, but its vector's has %g, %g, %g.",
+						a->norm2, a->scale, a->err, b->norm2, b->scale, b->err);
+	return NULL;
 }
 
-/* Factors are numbers, whatever they are factors of. */
+bool
+KnnCheckFactors(const knn_code_factors *factors)
+{
+	return !isnan(factors->norm2) && !isnan(factors->scale) && !isnan(factors->err) &&
+		factors->norm2 >= 0 && factors->err >= 0;
+}
+
 static void
 check_factors(KnnCheck *check, uint32 node, const KnnCodeItem *item)
 {
 	const knn_code_factors *factors = KnnCodeFactors(check->store, item);
 
-	if (factors && (isnan(factors->norm2) || isnan(factors->scale) || isnan(factors->err) ||
-					factors->norm2 < 0 || factors->err < 0))
+	if (factors && !KnnCheckFactors(factors))
 		KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CODE, node),
 					 "The code of node %u has factors %g, %g, %g.",
 					 node, factors->norm2, factors->scale, factors->err);
@@ -121,7 +121,7 @@ KnnCheckVectors(KnnCheck *check)
 		if (centre == NULL)
 			KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CENTRE, 0),
 						 "The centre was never written.");
-		check_finite(check, KNN_COLUMN_CENTRE, 0, centre);
+		KnnCheckFinite(check, KNN_COLUMN_CENTRE, 0, centre);
 	}
 
 	KnnCheckCursorInit(codes, check, KNN_COLUMN_CODE);
@@ -132,6 +132,7 @@ KnnCheckVectors(KnnCheck *check)
 		/* reading verifies the pages, also of nodes that were never written */
 		const void *stored = stored_size > 0 ? KnnCheckItem(vectors, node, false) : NULL;
 		const float *v;
+		const char *wrong;
 		const KnnCodeItem *code = KnnCheckItem(codes, node, false);
 
 		if (!(check->nodes[node].flags & KNN_CHECK_WRITTEN))
@@ -159,7 +160,7 @@ KnnCheckVectors(KnnCheck *check)
 							 "Unused bytes of the vector of node %u are not zero.", node);
 		}
 		v = KnnElementsOfStored(&store->shape, stored, scratch);
-		check_finite(check, KNN_COLUMN_VECTOR, node, v);
+		KnnCheckFinite(check, KNN_COLUMN_VECTOR, node, v);
 		if (knn_space_normalises(store->shape.space))
 		{
 			double		norm2 = 0;
@@ -171,7 +172,10 @@ KnnCheckVectors(KnnCheck *check)
 							 "The vector of node %u has length %g, not 1.", node, sqrt(norm2));
 		}
 		knn_encode(&store->encoder, v, &factors, expected, r);
-		check_code(check, node, code, &factors, expected, r);
+		wrong = KnnCheckCode(check, KnnCodeFactors(store, code), KnnCodeBytes(store, code),
+							 &factors, expected, r);
+		if (wrong)
+			KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CODE, node), wrong, "node", node);
 	}
 	pfree(codes);
 	pfree(vectors);

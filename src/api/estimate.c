@@ -237,15 +237,20 @@ estimate(const EstimateInput *in)
 }
 
 int64
-KnnEstimateHnswMemory(const KnnShape *shape, int64 count)
+KnnEstimateIndexMemory(const KnnShape *shape, int64 count)
 {
 	EstimateInput in = {
 		.dim = (int32) shape->dim,
 		.count = count,
 		.data_type = (KnnDataType) shape->data_type,
 		.compression = shape->compression,
-		.m = (int32) shape->m
+		.ivf = shape->method == KNN_METHOD_IVF
 	};
+
+	if (in.ivf)
+		in.nlist = (int32) shape->nlist;
+	else
+		in.m = (int32) shape->m;
 
 	return estimate(&in);
 }

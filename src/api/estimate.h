@@ -9,7 +9,7 @@
 
 #include "store/store.h"
 
-/* What knn_estimate_memory says for a knn_hnsw index of this shape. */
-extern int64 KnnEstimateHnswMemory(const KnnShape *shape, int64 count);
+/* What knn_estimate_memory says for an index of this shape. */
+extern int64 KnnEstimateIndexMemory(const KnnShape *shape, int64 count);
 
 #endif

@@ -14,11 +14,18 @@
  *	vectors		finite, of length 1 under cosine, codes and factors as encoding
  *				the vector gives them
  *
+ *
+ * and of knn_ivf
+ *
+ *	lists		blocks of one list each, counts, an end; centroids and their codes
+ *	entries		possible TIDs, no row twice, a vector of their own, codes and
+ *				factors as encoding the vector about the centroid gives them
+ *
  * heapallindexed also verifies that every row of the table that a snapshot taken
  * at the start shows, and that belongs into the index, is in it.
  *
  * reachable takes ShareLock, so that writes wait, and warns about rows that no
- * search can find (check_reach.c).  Not on a standby.
+ * search can find (check_reach.c): in knn_ivf there are none.  Not on a standby.
  *
  * Who owns the table, or may maintain it, may call this.
  */
@@ -72,6 +79,16 @@ check_index(KnnCheck *check, Snapshot snapshot)
 	KnnStoreHold(store, CurrentMemoryContext);
 	KnnCheckMeta(check);
 
+	KnnCheckRowsBegin(check);
+	if (store->shape.method == KNN_METHOD_IVF)
+	{
+		KnnCheckLists(check);
+		KnnCheckOtherBlocks(check);
+		check->block = InvalidBlockNumber;
+		KnnCheckRows(check, snapshot);
+		return;
+	}
+
 	check->nnodes = check->nodes_room = store->used[KNN_GROUP_NODE];
 	check->nodes = MemoryContextAllocExtended(CurrentMemoryContext,
 											  mul_size(sizeof(KnnCheckNode), Max(check->nnodes, 1)),
@@ -79,7 +96,6 @@ check_index(KnnCheck *check, Snapshot snapshot)
 	KnnCheckSetInit(&check->upper, store->used[KNN_GROUP_UPPER]);
 	KnnCheckSetInit(&check->chain, store->used[KNN_GROUP_CHAIN]);
 
-	KnnCheckRowsBegin(check);
 	KnnCheckLinks(check);
 	KnnCheckTids(check);
 	KnnCheckReferences(check);

@@ -2,7 +2,10 @@
  * index_info.c
  *		knn_index_info(index): what an index is, and what state it is in.
  *
- * Reads the metapage and the columns tid, links and chain in full, some 160 bytes
+ * Of a knn_ivf index reads all blocks of lists (info_lists.c); its places are what
+ * nodes are to knn_hnsw, and those emptied its tombstones.
+ *
+ * Otherwise reads the metapage and the columns tid, links and chain in full, some 160 bytes
  * a node at m = 16, and at most a thousand vectors.  AccessShareLock; works on a
  * standby and while others write, when the numbers are of slightly different
  * moments.
@@ -19,8 +22,10 @@
 #include "api/index_open.h"
 
 #include "access/htup_details.h"
-#include "am/hnsw.h"
+#include "am/ivf.h"
+#include "am/options.h"
 #include "am/shape.h"
+#include "api/info_lists.h"
 #include "catalog/pg_type_d.h"
 #include "core/rotation.h"
 #include "fmgr.h"
@@ -54,6 +59,7 @@ typedef struct IndexInfoScan
 	uint8	   *flags;			/* by node */
 	uint32		nflags;
 	uint64		blocks[KNN_NCOLUMNS];	/* that hold items */
+	KnnListCounts lists;		/* of knn_ivf */
 } IndexInfoScan;
 
 #define NODE_WRITTEN	1
@@ -159,13 +165,12 @@ count_blocks(IndexInfoScan *info, KnnColumn column)
 	KnnStore   *store = info->store;
 	const KnnColumnShape *shape = &store->columns[column];
 	uint32		used = store->used[shape->group];
-	int			first_column = shape->group == KNN_GROUP_NODE ? KNN_COLUMN_TID : column;
 	uint64		blocks = 0;
 
 	for (uint32 e = 0; e < store->nextents[shape->group]; e++)
 	{
 		const KnnExtent *extent = &store->extents[shape->group][e];
-		BlockNumber start = extent->blocks[column - first_column];
+		BlockNumber start = extent->blocks[column - shape->first_column];
 		BlockNumber n;
 
 		if (extent->first >= used)
@@ -272,12 +277,22 @@ scan_index(IndexInfoScan *info)
 	info->nflags = store->used[KNN_GROUP_NODE];
 	info->flags = MemoryContextAllocExtended(CurrentMemoryContext, Max(info->nflags, 1),
 											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	if (store->shape.method == KNN_METHOD_IVF)
+	{
+		KnnCountLists(info->index, store, info->strategy, &info->lists);
+		info->rows = info->lists.rows;
+		info->nodes = info->lists.places;
+		info->tombstones = info->lists.places - info->lists.rows;
+		for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+			info->blocks[column] = count_blocks(info, (KnnColumn) column);
+		return;
+	}
 	each_page(info, KNN_COLUMN_TID, count_tids);
 	each_page(info, KNN_COLUMN_CHAIN, count_chains);
 	each_page(info, KNN_COLUMN_LINKS, count_links);
 	for (uint32 node = 0; node < info->nflags; node++)
 		info->tombstones += info->flags[node] == NODE_WRITTEN;
-	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
 		info->blocks[column] = count_blocks(info, (KnnColumn) column);
 }
 
@@ -303,10 +318,12 @@ knn_index_info(PG_FUNCTION_ARGS)
 {
 	enum
 	{
-		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH, ENCODER,
+		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH,
+		NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER,
 		COMPRESSION, MODE, STORE_VECTORS, VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
 		ENTRY, LEVELS, DEGREE, DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
-		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES, UNUSED_BYTES, MEMORY_BYTES,
+		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES,
+		BLOCK_BYTES, LIST_BYTES, UNUSED_BYTES, MEMORY_BYTES,
 		ESTIMATED_MEMORY, NCOLUMNS
 	};
 	Datum		values[NCOLUMNS];
@@ -319,6 +336,7 @@ knn_index_info(PG_FUNCTION_ARGS)
 	KnnStore   *store;
 	uint64		covered = 1;	/* the metapage */
 	double		drift;
+	bool		ivf;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -330,20 +348,27 @@ knn_index_info(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(context);
 	store = info.store = KnnStoreOpen(info.index);
 	KnnStoreHold(store, context);
+	ivf = store->shape.method == KNN_METHOD_IVF;
 	info.nblocks = RelationGetNumberOfBlocks(info.index);
 	info.strategy = GetAccessStrategy(BAS_BULKREAD);
 	scan_index(&info);
-	drift = centre_drift(&info);
+	drift = ivf ? -1 : centre_drift(&info);
 	MemoryContextSwitchTo(old);
 
-	values[METHOD] = CStringGetTextDatum("hnsw");
+	values[METHOD] = CStringGetTextDatum(ivf ? "ivf" : "hnsw");
 	values[SPACE] = CStringGetTextDatum(KnnSpaceName(store->shape.space));
 	values[DATA_TYPE] = CStringGetTextDatum(KnnDataTypeName(store->shape.data_type));
 	values[DIMENSION] = Int32GetDatum((int32) store->shape.dim);
 	values[M] = Int32GetDatum((int32) store->shape.m);
 	values[EF_CONSTRUCTION] = Int32GetDatum((int32) store->shape.ef_construction);
 	/* this one can be changed: what scans use */
-	values[EF_SEARCH] = Int32GetDatum(KnnHnswEfSearch(info.index, &store->shape));
+	values[EF_SEARCH] = Int32GetDatum(ivf ? 0 : KnnHnswEfSearch(info.index, &store->shape));
+	nulls[M] = nulls[EF_CONSTRUCTION] = nulls[EF_SEARCH] = ivf;
+	values[NLIST] = Int32GetDatum((int32) store->shape.nlist);
+	values[NPROBES] = Int32GetDatum(ivf ? KnnIvfNprobes(info.index) : 0);
+	values[LISTS] = Int32GetDatum((int32) KnnIvfNlists(store));
+	values[LONGEST_LIST] = Int64GetDatum((int64) info.lists.longest);
+	nulls[NLIST] = nulls[NPROBES] = nulls[LISTS] = nulls[LONGEST_LIST] = !ivf;
 	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
 	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
 	nulls[MODE] = store->shape.mode == KNN_MODE_UNSET;
@@ -367,23 +392,39 @@ knn_index_info(PG_FUNCTION_ARGS)
 	nulls[DEGREE] = info.nodes == 0;
 	values[DRIFT] = Float8GetDatum(drift);
 	nulls[DRIFT] = drift < 0;
+	/* lists keep equal vectors as they keep others, and there are no links */
+	nulls[DUPLICATES] = nulls[UNWRITTEN] = nulls[LEVELS] = ivf;
+	nulls[ENTRY] |= ivf;
+	nulls[DEGREE] |= ivf;
 
 	values[INDEX_BYTES] = Int64GetDatum((int64) info.nblocks * BLCKSZ);
 	values[META_BYTES] = Int64GetDatum(BLCKSZ);
-	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
 	{
 		values[TID_BYTES + column - KNN_COLUMN_TID] =
 			Int64GetDatum((int64) info.blocks[column] * BLCKSZ);
-		covered += info.blocks[column];
+		nulls[TID_BYTES + column - KNN_COLUMN_TID] = ivf && store->columns[column].width == 0;
 	}
+	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+		covered += info.blocks[column];
+	values[BLOCK_BYTES] = Int64GetDatum((int64) info.blocks[KNN_COLUMN_BLOCK] * BLCKSZ);
+	values[LIST_BYTES] = Int64GetDatum((int64) (info.blocks[KNN_COLUMN_HEAD] +
+												info.blocks[KNN_COLUMN_COARSE] +
+												info.blocks[KNN_COLUMN_CENTROID]) * BLCKSZ);
+	nulls[BLOCK_BYTES] = nulls[LIST_BYTES] = !ivf;
 	values[UNUSED_BYTES] = Int64GetDatum((int64) (info.nblocks - Min(covered, info.nblocks)) * BLCKSZ);
 
-	/* what searches read of each node, without what is left free in pages */
-	values[MEMORY_BYTES] = Int64GetDatum((int64) info.nflags *
+	/* what searches read of each node (or pages of lists), without what is left free in pages */
+	values[MEMORY_BYTES] = Int64GetDatum(ivf ?
+										 (int64) (info.blocks[KNN_COLUMN_BLOCK] +
+												  info.blocks[KNN_COLUMN_CODE] +
+												  info.blocks[KNN_COLUMN_COARSE] +
+												  info.blocks[KNN_COLUMN_CENTROID]) * BLCKSZ :
+										 (int64) info.nflags *
 										 (store->columns[KNN_COLUMN_TID].width +
 										  store->columns[KNN_COLUMN_LINKS].width +
 										  store->columns[KNN_COLUMN_CODE].width));
-	values[ESTIMATED_MEMORY] = Int64GetDatum(KnnEstimateHnswMemory(&store->shape, (int64) info.rows));
+	values[ESTIMATED_MEMORY] = Int64GetDatum(KnnEstimateIndexMemory(&store->shape, (int64) info.rows));
 
 	MemoryContextDelete(context);
 	KnnCloseIndex(info.index, heap);

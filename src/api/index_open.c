@@ -10,12 +10,13 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xlog.h"
-#include "am/hnsw.h"
+#include "am/handler.h"
 #include "catalog/index.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 
@@ -25,7 +26,7 @@ KnnNotAKnnIndex(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("\"%s\" is not a knn index", name),
-			 errhint("Name an index of the access method knn_hnsw.")));
+			 errhint("Name an index of the access method knn_hnsw or knn_ivf.")));
 }
 
 bool
@@ -87,7 +88,7 @@ KnnOpenIndex(Oid indexoid, LOCKMODE lockmode, KnnIndexAccess access, Relation *h
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("index \"%s\" does not exist any more", name)));
-	if (index->rd_indam->ambuild != knn_hnsw_build)
+	if (!KnnIsAmRoutine(index->rd_indam))
 		KnnNotAKnnIndex(name);
 	if (RELATION_IS_OTHER_TEMP(index))
 		ereport(ERROR,

@@ -19,7 +19,7 @@
 
 #include <math.h>
 
-#include "am/hnsw.h"
+#include "am/ivf.h"
 #include "am/opclass.h"
 #include "am/options.h"
 #include "am/shape.h"
@@ -76,7 +76,8 @@ typedef struct Recall
 	int			nqueries;
 	double	   *recalls;		/* of each query, ascending */
 	uint64		nrows;
-	int			ef_search;
+	int			ef_search;		/* 0: an index of another method */
+	int			nprobes;		/* likewise */
 	double		exact_ms;		/* of all queries */
 	double		index_ms;
 } Recall;
@@ -252,8 +253,11 @@ measure(Recall *recall)
 	instr_time	ended;
 
 	KnnStoreHold(store, CurrentMemoryContext);
-	recall->ef_search = knn_ef_search > 0 ? knn_ef_search :
-		KnnHnswEfSearch(recall->index, &store->shape);
+	if (store->shape.method == KNN_METHOD_HNSW)
+		recall->ef_search = knn_ef_search > 0 ? knn_ef_search :
+			KnnHnswEfSearch(recall->index, &store->shape);
+	else
+		recall->nprobes = knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(recall->index);
 	KnnRecallRowsBegin(&rows, recall->heap, recall->index, &store->shape, recall->snapshot);
 	recall->nqueries = KnnRecallSample(&rows, queries, recall->sample);
 
@@ -277,7 +281,7 @@ result_row(const Recall *recall, TupleDesc tupdesc)
 {
 	enum
 	{
-		RECALL, RECALL_MIN, RECALL_P10, QUERIES, K, EF_SEARCH, ROWS, INDEX_MS, EXACT_MS, NCOLUMNS
+		RECALL, RECALL_MIN, RECALL_P10, QUERIES, K, EF_SEARCH, NPROBES, ROWS, INDEX_MS, EXACT_MS, NCOLUMNS
 	};
 	Datum		values[NCOLUMNS];
 	bool		nulls[NCOLUMNS] = {0};
@@ -302,6 +306,9 @@ result_row(const Recall *recall, TupleDesc tupdesc)
 	values[QUERIES] = Int32GetDatum(n);
 	values[K] = Int32GetDatum(recall->k);
 	values[EF_SEARCH] = Int32GetDatum(recall->ef_search);
+	nulls[EF_SEARCH] = recall->ef_search == 0;
+	values[NPROBES] = Int32GetDatum(recall->nprobes);
+	nulls[NPROBES] = recall->nprobes == 0;
 	values[ROWS] = Int64GetDatum((int64) recall->nrows);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }

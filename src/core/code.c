@@ -49,20 +49,34 @@ knn_normalise(const knn_kernels *kernels, float *v, uint32_t dim)
 	return true;
 }
 
-/* out = P(v) - c, or v - c where the space does not rotate. */
+/* out -= c */
 static void
-centre_and_rotate(const knn_encoder *enc, const float *v, float *out)
+subtract_centre(const knn_encoder *enc, float *out)
+{
+	const float *centre = enc->centre;
+
+	if (centre == NULL)
+		return;
+	for (uint32_t i = 0; i < enc->dim; i++)
+		out[i] -= centre[i];
+}
+
+/* out = P(v), or v where the space does not rotate. */
+static void
+rotate(const knn_encoder *enc, const float *v, float *out)
 {
 	memcpy(out, v, sizeof(float) * enc->dim);
 	if (enc->signs)
 		knn_rotation_apply(enc->signs, out, enc->dim);
-	if (enc->centre)
-	{
-		const float *centre = enc->centre;
+}
 
-		for (uint32_t i = 0; i < enc->dim; i++)
-			out[i] -= centre[i];
-	}
+void
+knn_encoder_rotate(const knn_encoder *enc, const void *v, void *out)
+{
+	if (knn_encoding_is_float(enc->encoding))
+		rotate(enc, v, out);
+	else
+		memcpy(out, v, knn_code_bytes(enc->encoding, enc->dim));
 }
 
 static float
@@ -320,28 +334,27 @@ encode_low(const float *r, uint32_t dim, uint32_t bits, int8_t *xbar)
 	lattice(r, dim, best_step, levels, xbar);
 }
 
-void
-knn_encode(const knn_encoder *enc, const void *v,
-		   knn_code_factors *factors, uint8_t *code, float *scratch)
+/* A byte or binary vector is its own code. */
+static void
+encode_raw(const knn_encoder *enc, const void *v, knn_code_factors *factors, uint8_t *code)
+{
+	memcpy(code, v, knn_code_bytes(enc->encoding, enc->dim));
+	factors->norm2 = enc->encoding == KNN_ENCODING_BYTE ?
+		(float) enc->kernels->inner_product_s8(v, v, enc->dim) : 0;
+	factors->scale = factors->err = 0;
+}
+
+/* Encode r, which is rotated and centred. */
+static void
+encode_residual(const knn_encoder *enc, const float *r, knn_code_factors *factors, uint8_t *code)
 {
 	uint32_t	dim = enc->dim;
 	uint32_t	bits = knn_encoding_bits(enc->encoding);
-	float	   *r = scratch;
 	int8_t		xbar[KNN_MAX_DIM];
 	float		largest;
 	float		step;
 	float		inverse;
 
-	if (!knn_encoding_is_float(enc->encoding))
-	{
-		memcpy(code, v, knn_code_bytes(enc->encoding, dim));
-		factors->norm2 = enc->encoding == KNN_ENCODING_BYTE ?
-			(float) enc->kernels->inner_product_s8(v, v, dim) : 0;
-		factors->scale = factors->err = 0;
-		return;
-	}
-
-	centre_and_rotate(enc, v, r);
 	largest = largest_magnitude(r, dim);
 	step = largest / 127.0f;
 	inverse = 1.0f / step;
@@ -376,6 +389,34 @@ knn_encode(const knn_encoder *enc, const void *v,
 		plain_factors(r, xbar, dim, step, enc->space, factors);
 	else
 		rotated_factors(r, xbar, dim, largest, factors);
+}
+
+void
+knn_encode(const knn_encoder *enc, const void *v,
+		   knn_code_factors *factors, uint8_t *code, float *scratch)
+{
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		encode_raw(enc, v, factors, code);
+		return;
+	}
+	rotate(enc, v, scratch);
+	subtract_centre(enc, scratch);
+	encode_residual(enc, scratch, factors, code);
+}
+
+void
+knn_encode_rotated(const knn_encoder *enc, const void *v,
+				   knn_code_factors *factors, uint8_t *code, float *scratch)
+{
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		encode_raw(enc, v, factors, code);
+		return;
+	}
+	memcpy(scratch, v, sizeof(float) * enc->dim);
+	subtract_centre(enc, scratch);
+	encode_residual(enc, scratch, factors, code);
 }
 
 /* ---- queries ---- */
@@ -515,6 +556,29 @@ query_raw(knn_query *query, const knn_encoder *enc, const void *v)
 		query->base = (float) enc->kernels->inner_product_s8(v, v, enc->dim);
 }
 
+/* Prepare qf, which is a rotated float query. */
+static void
+query_float(knn_query *query, const knn_encoder *enc, int8_t *q8, float *qf)
+{
+	if (enc->signs == NULL)
+	{
+		subtract_centre(enc, qf);
+		query->qf = qf;
+		return;
+	}
+	if (enc->space == KNN_SPACE_INNER_PRODUCT)
+	{
+		float		offset = 0;
+
+		if (enc->centre)
+			offset = -enc->kernels->inner_product_f32(enc->centre, qf, enc->dim);
+		query_quantise(query, enc, qf, q8, offset);
+		return;
+	}
+	subtract_centre(enc, qf);
+	query_quantise(query, enc, qf, q8, 0);
+}
+
 void
 knn_query_prepare(knn_query *query, const knn_encoder *enc, const void *v,
 				  int8_t *q8, float *qf)
@@ -526,25 +590,22 @@ knn_query_prepare(knn_query *query, const knn_encoder *enc, const void *v,
 		query_raw(query, enc, q8);
 		return;
 	}
-	if (enc->signs == NULL)
-	{
-		centre_and_rotate(enc, v, qf);
-		query->qf = qf;
-		return;
-	}
-	if (enc->space == KNN_SPACE_INNER_PRODUCT)
-	{
-		float		offset = 0;
+	rotate(enc, v, qf);
+	query_float(query, enc, q8, qf);
+}
 
-		memcpy(qf, v, sizeof(float) * enc->dim);
-		knn_rotation_apply(enc->signs, qf, enc->dim);
-		if (enc->centre)
-			offset = -enc->kernels->inner_product_f32(enc->centre, qf, enc->dim);
-		query_quantise(query, enc, qf, q8, offset);
+void
+knn_query_prepare_rotated(knn_query *query, const knn_encoder *enc, const void *v,
+						  int8_t *q8, float *qf)
+{
+	if (!knn_encoding_is_float(enc->encoding))
+	{
+		knn_query_prepare(query, enc, v, q8, qf);
 		return;
 	}
-	centre_and_rotate(enc, v, qf);
-	query_quantise(query, enc, qf, q8, 0);
+	query_common(query, enc);
+	memcpy(qf, v, sizeof(float) * enc->dim);
+	query_float(query, enc, q8, qf);
 }
 
 void

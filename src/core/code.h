@@ -151,6 +151,19 @@ extern void knn_encode(const knn_encoder *enc, const void *v,
 					   knn_code_factors *factors, uint8_t *code, float *scratch);
 
 /*
+ * P(v) for float vectors of spaces that rotate, else v itself: what the functions
+ * named "_rotated" take in place of v, so that a vector that is compared with, or
+ * coded about, several centres is rotated once.  out has room for v.
+ */
+extern void knn_encoder_rotate(const knn_encoder *enc, const void *v, void *out);
+
+extern void knn_encode_rotated(const knn_encoder *enc, const void *v,
+							   knn_code_factors *factors, uint8_t *code, float *scratch);
+
+extern void knn_query_prepare_rotated(knn_query *query, const knn_encoder *enc,
+									  const void *v, int8_t *q8, float *qf);
+
+/*
  * Prepare v (as for knn_encode) as a query.  q8, qf: see knn_query.
  */
 extern void knn_query_prepare(knn_query *query, const knn_encoder *enc,

@@ -1,6 +1,6 @@
 /*
  * build.c
- *		Bulk writing of a column during an index build.
+ *		Bulk writing of the metapage and of columns during an index build.
  *
  * Pages are appended to the relation in block order and are not logged one by
  * one: the build logs all of them when it is complete.
@@ -9,6 +9,7 @@
 
 #include "store/store.h"
 
+#include "access/xloginsert.h"
 #include "miscadmin.h"
 
 static void
@@ -74,4 +75,73 @@ KnnColumnWriterEnd(KnnColumnWriter *writer)
 {
 	if (BufferIsValid(writer->buffer))
 		finish_page(writer);
+}
+
+/* ---- metapage ---- */
+
+Buffer
+KnnMetaPageBegin(Relation index, const KnnShape *shape)
+{
+	Buffer		buffer = ReadBufferExtended(index, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+
+	if (BufferGetBlockNumber(buffer) != KNN_META_BLOCK)
+		elog(ERROR, "index \"%s\" is not empty", RelationGetRelationName(index));
+	KnnMetaPageInit(BufferGetPage(buffer), shape);
+	return buffer;
+}
+
+void
+KnnMetaAddExtent(KnnMetaPage *meta, const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
+{
+	KnnMetaExtent *extent;
+	BlockNumber blocks;
+
+	if (nitems == 0)
+		return;
+	blocks = KnnExtentBlocks(columns, group, nitems);
+	if (blocks > MaxBlockNumber - meta->nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index would have more than %u blocks", MaxBlockNumber),
+				 errhint("Partition the table.")));
+	extent = &meta->extents[meta->nextents++];
+	extent->group = group;
+	extent->nitems = nitems;
+	extent->first_block = meta->nblocks;
+	meta->nblocks += blocks;
+	meta->used[group] = nitems;
+}
+
+BlockNumber
+KnnMetaPageEnd(Buffer buffer)
+{
+	KnnMetaPage *meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
+	BlockNumber expected = meta->nblocks;
+
+	KnnPageCover(BufferGetPage(buffer), offsetof(KnnMetaPage, extents) +
+				 sizeof(KnnMetaExtent) * meta->nextents);
+	MarkBufferDirty(buffer);
+	UnlockReleaseBuffer(buffer);
+	return expected;
+}
+
+void
+KnnCheckBuiltBlocks(Relation index, BlockNumber expected)
+{
+	if (RelationGetNumberOfBlocks(index) != expected)
+		elog(ERROR, "index \"%s\" has %u blocks after its build, expected %u",
+			 RelationGetRelationName(index), RelationGetNumberOfBlocks(index), expected);
+}
+
+void
+KnnWriteInitFork(Relation index, const KnnShape *shape)
+{
+	Buffer		buffer = ReadBufferExtended(index, INIT_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+
+	START_CRIT_SECTION();
+	KnnMetaPageInit(BufferGetPage(buffer), shape);
+	MarkBufferDirty(buffer);
+	log_newpage_buffer(buffer, true);
+	END_CRIT_SECTION();
+	UnlockReleaseBuffer(buffer);
 }

@@ -12,7 +12,8 @@ const char *
 KnnColumnName(KnnColumn column)
 {
 	static const char *const names[KNN_NCOLUMNS] = {
-		"meta", "tid", "links", "code", "vector", "upper", "chain", "centre"
+		"meta", "tid", "links", "code", "vector", "upper", "chain", "centre",
+		"block", "head", "coarse", "centroid"
 	};
 
 	return (unsigned) column < KNN_NCOLUMNS ? names[column] : "unknown";

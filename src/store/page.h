@@ -34,10 +34,19 @@ typedef enum KnnColumn
 	KNN_COLUMN_VECTOR = 4,		/* full vector of a node */
 	KNN_COLUMN_UPPER = 5,		/* neighbours at one level above 0 */
 	KNN_COLUMN_CHAIN = 6,		/* more heap TIDs of a node */
-	KNN_COLUMN_CENTRE = 7		/* the point that codes are relative to */
+	KNN_COLUMN_CENTRE = 7,		/* the point that codes are relative to */
+
+	/* of knn_ivf */
+	KNN_COLUMN_BLOCK = 8,		/* blocks of lists: a page each */
+	KNN_COLUMN_HEAD = 9,		/* what changes of a list */
+	KNN_COLUMN_COARSE = 10,		/* where a list begins, and its centroid's code */
+	KNN_COLUMN_CENTROID = 11	/* centroid of a list */
 } KnnColumn;
 
-#define KNN_NCOLUMNS 8
+#define KNN_NCOLUMNS 12
+
+/* Columns of a knn_hnsw index come before this one. */
+#define KNN_HNSW_COLUMNS_END KNN_COLUMN_BLOCK
 
 typedef struct KnnPageSpecial
 {

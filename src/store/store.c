@@ -27,9 +27,11 @@ static HTAB *stores = NULL;
 
 /* ---- geometry ---- */
 
-KnnGroup
-KnnColumnGroup(KnnColumn column)
+/* A column's group, and the first column of that. */
+static KnnGroup
+column_group(KnnColumn column, KnnColumn *first)
 {
+	*first = column;
 	switch (column)
 	{
 		case KNN_COLUMN_UPPER:
@@ -38,7 +40,15 @@ KnnColumnGroup(KnnColumn column)
 			return KNN_GROUP_CHAIN;
 		case KNN_COLUMN_CENTRE:
 			return KNN_GROUP_CENTRE;
+		case KNN_COLUMN_BLOCK:
+			return KNN_GROUP_BLOCK;
+		case KNN_COLUMN_HEAD:
+		case KNN_COLUMN_COARSE:
+		case KNN_COLUMN_CENTROID:
+			*first = KNN_COLUMN_HEAD;
+			return KNN_GROUP_LIST;
 		default:
+			*first = KNN_COLUMN_TID;
 			return KNN_GROUP_NODE;
 	}
 }
@@ -46,9 +56,12 @@ KnnColumnGroup(KnnColumn column)
 static void
 shape_column(KnnColumnShape *columns, KnnColumn column, Size width)
 {
+	KnnColumn	first;
+
 	/* items start 4-byte aligned */
 	width = TYPEALIGN(sizeof(uint32), width);
-	columns[column].group = KnnColumnGroup(column);
+	columns[column].group = column_group(column, &first);
+	columns[column].first_column = first;
 	columns[column].width = (uint32) width;
 	columns[column].per_page = 0;
 	if (width == 0)
@@ -64,18 +77,52 @@ KnnFactorBytes(const KnnShape *shape)
 	return knn_code_has_factors(shape->encoding, shape->space) ? sizeof(knn_code_factors) : 0;
 }
 
+static Size
+vector_width(const KnnShape *shape)
+{
+	return shape->vectors == KNN_VECTORS_FLOAT ? sizeof(float) * shape->dim :
+		shape->vectors == KNN_VECTORS_HALF ? sizeof(knn_half) * shape->dim : 0;
+}
+
+static void
+ivf_columns(const KnnShape *shape, KnnColumnShape *columns)
+{
+	bool		is_float = knn_encoding_is_float(shape->encoding);
+	KnnIvfLayout layout;
+
+	if (KnnIvfPerBlock(shape) == 0)
+		shape_column(columns, KNN_COLUMN_CODE,
+					 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
+	shape_column(columns, KNN_COLUMN_VECTOR, vector_width(shape));
+	if (is_float)
+		shape_column(columns, KNN_COLUMN_CENTRE, sizeof(float) * shape->dim);
+	KnnIvfLayoutInit(&layout, shape);
+	shape_column(columns, KNN_COLUMN_BLOCK, layout.end);
+	columns[KNN_COLUMN_BLOCK].per_page = 1;
+	shape_column(columns, KNN_COLUMN_HEAD, sizeof(KnnIvfHead));
+	shape_column(columns, KNN_COLUMN_COARSE,
+				 offsetof(KnnIvfCoarse, code) +
+				 knn_code_bytes(KnnIvfCoarseEncoding(shape), shape->dim));
+	/* byte and binary centroids are their own codes */
+	shape_column(columns, KNN_COLUMN_CENTROID, is_float ? sizeof(float) * shape->dim : 0);
+}
+
 void
 KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns)
 {
-	memset(columns, 0, sizeof(KnnColumnShape) * KNN_NCOLUMNS);
+	for (int column = 0; column < KNN_NCOLUMNS; column++)
+		shape_column(columns, (KnnColumn) column, 0);
+	if (shape->method == KNN_METHOD_IVF)
+	{
+		ivf_columns(shape, columns);
+		return;
+	}
 	shape_column(columns, KNN_COLUMN_TID, sizeof(KnnTidItem));
 	shape_column(columns, KNN_COLUMN_LINKS,
 				 offsetof(KnnLinksItem, links) + sizeof(uint32) * 2 * shape->m);
 	shape_column(columns, KNN_COLUMN_CODE,
 				 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
-	shape_column(columns, KNN_COLUMN_VECTOR,
-				 shape->vectors == KNN_VECTORS_FLOAT ? sizeof(float) * shape->dim :
-				 shape->vectors == KNN_VECTORS_HALF ? sizeof(knn_half) * shape->dim : 0);
+	shape_column(columns, KNN_COLUMN_VECTOR, vector_width(shape));
 	shape_column(columns, KNN_COLUMN_UPPER,
 				 offsetof(KnnUpperItem, links) + sizeof(uint32) * shape->m);
 	shape_column(columns, KNN_COLUMN_CHAIN, sizeof(KnnChainItem));
@@ -102,10 +149,24 @@ KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems)
 	return (BlockNumber) blocks;
 }
 
-/* The columns of a group, which are numbered consecutively. */
-static void
-group_columns(KnnGroup group, int *first, int *last)
+void
+KnnGroupColumns(const KnnColumnShape *columns, KnnGroup group, int *first, int *last)
 {
+	if (columns[KNN_COLUMN_BLOCK].width != 0)
+	{
+		if (group == KNN_GROUP_BLOCK)
+		{
+			*first = *last = KNN_COLUMN_BLOCK;
+			return;
+		}
+		if (group == KNN_GROUP_LIST)
+		{
+			*first = KNN_COLUMN_HEAD;
+			*last = KNN_COLUMN_CENTROID;
+			return;
+		}
+	}
+
 	switch (group)
 	{
 		case KNN_GROUP_NODE:
@@ -131,7 +192,7 @@ KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
 	int			first;
 	int			last;
 
-	group_columns(group, &first, &last);
+	KnnGroupColumns(columns, group, &first, &last);
 	for (int column = first; column <= last; column++)
 		blocks += KnnColumnBlocks(&columns[column], nitems);
 	if (blocks > MaxBlockNumber)
@@ -155,6 +216,18 @@ next_extent_items(const KnnColumnShape *columns, KnnGroup group, uint32 capacity
 	uint32		width;			/* bytes an item takes before others can follow */
 	uint32		least;
 	uint32		usual;
+
+	if (columns[KNN_COLUMN_BLOCK].width != 0)
+	{
+		/* knn_ivf: lists are never added but to an index that has none */
+		if (group == KNN_GROUP_LIST || group == KNN_GROUP_CENTRE)
+			return 1;
+		width = group == KNN_GROUP_BLOCK ? columns[KNN_COLUMN_BLOCK].width :
+			Max(columns[KNN_COLUMN_CODE].width + columns[KNN_COLUMN_VECTOR].width, 1);
+		least = Max(KNN_PAGE_CAPACITY / width, 1);
+		usual = Max(4 * 1024 * 1024 / width, least);
+		return Max(Max(Min(capacity / 8, usual), capacity / 48), least);
+	}
 
 	switch (group)
 	{
@@ -207,9 +280,25 @@ shape_is_possible(Relation index, const KnnShape *shape)
 {
 	int32		typmod = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 
+	if (shape->method == KNN_METHOD_HNSW)
+	{
+		if (shape->m < 2 || shape->m > 100 ||
+			shape->ef_construction < 1 || shape->ef_construction > 10000 ||
+			shape->ef_search < 1 || shape->ef_search > 100000)
+			return false;
+	}
+	else if (shape->method == KNN_METHOD_IVF)
+	{
+		if (shape->nlist < 1 || shape->nlist > KNN_IVF_MAX_NLIST ||
+			shape->ef_construction != 0 ||
+			shape->nprobes < 1 || shape->nprobes > KNN_IVF_MAX_NLIST)
+			return false;
+	}
+	else
+		return false;
+
 	/* what typmod packs: type/knn_vector.h */
-	return shape->method == KNN_METHOD_HNSW &&
-		shape->space >= KNN_SPACE_L2 && shape->space <= KNN_SPACE_HAMMING &&
+	return shape->space >= KNN_SPACE_L2 && shape->space <= KNN_SPACE_HAMMING &&
 		shape->encoding >= KNN_ENCODING_ROTATED_8 && shape->encoding <= KNN_ENCODING_BINARY &&
 		shape->vectors <= KNN_VECTORS_NONE &&
 		(shape->data_type == KNN_DATA_BYTE) == (shape->encoding == KNN_ENCODING_BYTE) &&
@@ -220,10 +309,7 @@ shape_is_possible(Relation index, const KnnShape *shape)
 		(knn_encoding_is_float(shape->encoding) || shape->vectors == KNN_VECTORS_NONE) &&
 		shape->dim >= 1 && shape->dim <= KNN_MAX_DIM &&
 		(typmod < 0 || (shape->dim == (uint32) (typmod & 0xFFFF) &&
-						shape->data_type == ((typmod >> 16) & 0xFF))) &&
-		shape->m >= 2 && shape->m <= 100 &&
-		shape->ef_construction >= 1 && shape->ef_construction <= 10000 &&
-		shape->ef_search >= 1 && shape->ef_search <= 100000;
+						shape->data_type == ((typmod >> 16) & 0xFF)));
 }
 
 static KnnMetaPage *
@@ -256,7 +342,7 @@ extent_fits(const KnnColumnShape *columns, const KnnMetaExtent *extent, BlockNum
 	int			first;
 	int			last;
 
-	group_columns(extent->group, &first, &last);
+	KnnGroupColumns(columns, extent->group, &first, &last);
 	for (int column = first; column <= last; column++)
 	{
 		/* not KnnColumnBlocks, for which more than an index holds is an error */
@@ -272,7 +358,8 @@ static void
 take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 {
 	store->entry = meta->entry;
-	store->entry_level = Min(meta->entry_level, KNN_MAX_LEVEL);
+	store->entry_level = store->shape.method == KNN_METHOD_HNSW ?
+		Min(meta->entry_level, KNN_MAX_LEVEL) : meta->entry_level;
 	memcpy(store->used, meta->used, sizeof(store->used));
 
 	for (uint32 i = store->nextents_total; i < meta->nextents; i++)
@@ -301,7 +388,7 @@ take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 		extent = &extents[n];
 		extent->first = store->capacity[listed->group];
 		extent->nitems = listed->nitems;
-		group_columns(listed->group, &first, &last);
+		KnnGroupColumns(store->columns, listed->group, &first, &last);
 		for (int column = first; column <= last; column++)
 		{
 			extent->blocks[column - first] = block;
@@ -320,8 +407,16 @@ take_over_meta(KnnStore *store, Relation index, const KnnMetaPage *meta)
 		if (store->used[group] > store->capacity[group])
 			KnnReportDamage(index, KNN_META_BLOCK, "More ids are in use than the extents hold.");
 	}
-	if (store->entry != KNN_INVALID_ID && store->entry >= store->used[KNN_GROUP_NODE])
-		KnnReportDamage(index, KNN_META_BLOCK, "The entry point does not exist.");
+	if (store->entry == KNN_INVALID_ID)
+		return;
+	if (store->shape.method == KNN_METHOD_HNSW)
+	{
+		if (store->entry >= store->used[KNN_GROUP_NODE])
+			KnnReportDamage(index, KNN_META_BLOCK, "The entry point does not exist.");
+	}
+	else if (store->entry_level == 0 || store->entry >= store->used[KNN_GROUP_LIST] ||
+			 store->entry_level > store->used[KNN_GROUP_LIST] - store->entry)
+		KnnReportDamage(index, KNN_META_BLOCK, "The lists do not exist.");
 }
 
 /* ---- the cache of stores ---- */

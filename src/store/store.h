@@ -11,6 +11,14 @@
  *	centre	column centre (at most one item)
  *
  * A group grows by extents: runs of consecutive ids that own a run of blocks.
+ * An index of knn_ivf has, in place of upper and chain,
+ *
+ *	block	column block: a page of a list each
+ *	list	columns head, coarse, centroid
+ *
+ * and of its nodes only what does not fit into blocks: vectors, and codes that are
+ * too wide (am/ivf.h).
+ *
  * In an extent each column has its blocks together, in the order above, so that
  * id -> (block, offset) is arithmetic once the extent is known.  The extents are
  * listed in the metapage.  A build makes one extent of exactly the right size;
@@ -51,6 +59,7 @@
 #include "storage/itemptr.h"
 
 #include "core/code.h"
+#include "store/ivf_page.h"
 #include "store/page.h"
 
 #define KNN_META_BLOCK		0
@@ -62,7 +71,10 @@ typedef enum KnnGroup
 	KNN_GROUP_NODE = 0,
 	KNN_GROUP_UPPER = 1,
 	KNN_GROUP_CHAIN = 2,
-	KNN_GROUP_CENTRE = 3
+	KNN_GROUP_CENTRE = 3,
+	/* of knn_ivf */
+	KNN_GROUP_BLOCK = KNN_GROUP_UPPER,
+	KNN_GROUP_LIST = KNN_GROUP_CHAIN
 } KnnGroup;
 
 #define KNN_NGROUPS 4
@@ -78,7 +90,8 @@ typedef struct KnnMetaExtent
 /* Access methods; stored on disk. */
 typedef enum KnnMethod
 {
-	KNN_METHOD_HNSW = 1
+	KNN_METHOD_HNSW = 1,
+	KNN_METHOD_IVF = 2
 } KnnMethod;
 
 /* How the column "vector" keeps full vectors; stored on disk. */
@@ -105,9 +118,18 @@ typedef struct KnnShape
 	uint8		data_type;		/* KnnDataType of the column */
 	uint8		encoding;		/* knn_encoding of the code column */
 	uint32		dim;
-	uint32		m;
-	uint32		ef_construction;
-	uint32		ef_search;		/* of scans, unless an option or setting tells */
+	union
+	{
+		uint32		m;
+		uint32		nlist;		/* of knn_ivf */
+	};
+	uint32		ef_construction;	/* 0 in knn_ivf */
+	union
+	{
+		/* of scans, unless an option or setting tells */
+		uint32		ef_search;
+		uint32		nprobes;	/* of knn_ivf */
+	};
 	uint8		vectors;		/* KnnVectorStorage */
 	uint8		mode;			/* KnnMode */
 	uint8		compression;	/* level: 1, 2, 4, 8, 16 or 32 */
@@ -120,8 +142,8 @@ typedef struct KnnMetaPage
 	uint32		magic;
 	uint32		version;
 	KnnShape	shape;
-	uint32		entry;			/* node, or KNN_INVALID_ID */
-	uint32		entry_level;
+	uint32		entry;			/* node, or KNN_INVALID_ID; knn_ivf: first list */
+	uint32		entry_level;	/* knn_ivf: number of lists */
 	uint32		used[KNN_NGROUPS];	/* ids given out */
 	BlockNumber nblocks;		/* blocks given to extents, this one included */
 	uint32		nextents;
@@ -192,6 +214,7 @@ typedef struct KnnColumnShape
 	KnnGroup	group;
 	uint32		width;			/* bytes of an item; 0: no such column */
 	uint32		per_page;		/* items a page, or 0 when items cross pages */
+	uint32		first_column;	/* of the group */
 } KnnColumnShape;
 
 /* An extent with the first block of each column of its group. */
@@ -239,14 +262,15 @@ typedef struct KnnStore
 
 /* ---- store.c ---- */
 
-/* Group of a column, and the group's first column. */
-extern KnnGroup KnnColumnGroup(KnnColumn column);
-
 /* Bytes of the factors in an item of column code. */
 extern uint32 KnnFactorBytes(const KnnShape *shape);
 
 /* Fill the columns' widths for a shape; a column that is not kept has width 0. */
 extern void KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns);
+
+/* The columns of a group, which are numbered consecutively. */
+extern void KnnGroupColumns(const KnnColumnShape *columns, KnnGroup group,
+							int *first, int *last);
 
 /* Blocks that nitems items of a column take. */
 extern BlockNumber KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems);
@@ -286,7 +310,7 @@ extern uint32 KnnStoreAllocate(KnnStore *store, Relation index, KnnGroup group, 
 
 /*
  * Make a node the entry point of an index that has none; false when it has one by
- * now.
+ * now.  In knn_ivf the node is the first list, and the level the number of lists.
  */
 extern bool KnnStoreSetFirstEntry(Relation index, uint32 node, uint32 level);
 
@@ -311,7 +335,7 @@ KnnStoreLocate(KnnStore *store, Relation index, KnnColumn column, uint32 id)
 	const KnnExtent *extent = store->extents[shape->group];
 	KnnItemAddress address;
 	uint32		local;
-	int			first_column = shape->group == KNN_GROUP_NODE ? KNN_COLUMN_TID : column;
+	int			column_of_group = column - shape->first_column;
 
 	/* nearly all ids of a built index are in its first extent */
 	if (unlikely(store->nextents[shape->group] == 0 || id >= extent->nitems))
@@ -319,14 +343,14 @@ KnnStoreLocate(KnnStore *store, Relation index, KnnColumn column, uint32 id)
 	local = id - extent->first;
 	if (shape->per_page != 0)
 	{
-		address.block = extent->blocks[column - first_column] + local / shape->per_page;
+		address.block = extent->blocks[column_of_group] + local / shape->per_page;
 		address.offset = local % shape->per_page * shape->width;
 	}
 	else
 	{
 		uint64		byte = (uint64) local * shape->width;
 
-		address.block = extent->blocks[column - first_column] +
+		address.block = extent->blocks[column_of_group] +
 			(BlockNumber) (byte / KNN_PAGE_CAPACITY);
 		address.offset = (uint32) (byte % KNN_PAGE_CAPACITY);
 	}
@@ -412,6 +436,9 @@ typedef struct KnnItemWrite
 extern void KnnStoreWrite(KnnStore *store, Relation index,
 						  const KnnItemWrite *writes, int nwrites);
 
+/* Read a block for writing, extending the relation when it is not there yet. */
+extern Buffer KnnStoreReadForWrite(Relation index, BlockNumber block);
+
 /*
  * Lock the page of an item for change (exclusive); *item is its offset in the
  * contents.  The item does not cross pages.
@@ -420,6 +447,21 @@ extern Buffer KnnStoreLockItem(KnnStore *store, Relation index, KnnColumn column
 							   uint32 id, uint32 *offset);
 
 /* ---- build.c: bulk writing ---- */
+
+/*
+ * The metapage of a new index, locked; its extents are added in the order in which
+ * their columns follow.
+ */
+extern Buffer KnnMetaPageBegin(Relation index, const KnnShape *shape);
+extern void KnnMetaAddExtent(KnnMetaPage *meta, const KnnColumnShape *columns,
+							 KnnGroup group, uint32 nitems);
+
+/* Release it; the number of blocks that the index must come to. */
+extern BlockNumber KnnMetaPageEnd(Buffer buffer);
+extern void KnnCheckBuiltBlocks(Relation index, BlockNumber expected);
+
+/* The initial fork of an unlogged index: an empty metapage, logged. */
+extern void KnnWriteInitFork(Relation index, const KnnShape *shape);
 
 typedef struct KnnColumnWriter
 {

@@ -10,12 +10,9 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 
-/*
- * Read a block for writing, extending the relation when it is not there yet.
- * The blocks in between stay zero until they are used.
- */
-static Buffer
-read_for_write(Relation index, BlockNumber block)
+/* The blocks in between stay zero until they are used. */
+Buffer
+KnnStoreReadForWrite(Relation index, BlockNumber block)
 {
 	if (block >= RelationGetNumberOfBlocks(index))
 	{
@@ -54,7 +51,7 @@ write_record(Relation index, const Piece *pieces, int npieces)
 	for (int i = 0; i < npieces; i++)
 	{
 		if (pieces[i].block != last)
-			buffers[nbuffers++] = read_for_write(index, pieces[i].block);
+			buffers[nbuffers++] = KnnStoreReadForWrite(index, pieces[i].block);
 		last = pieces[i].block;
 	}
 	for (int i = 0; i < nbuffers; i++)

@@ -182,7 +182,7 @@ sub rows_lost
 	$op //= '<->';
 	return $node->safe_psql(
 		'postgres', qq{
-		SET enable_seqscan = on; SET knn.ef_search = 200; SET jit = off;
+		SET enable_seqscan = on; SET knn.ef_search = 200; SET knn.nprobes = 100; SET jit = off;
 		SET enable_sort = off; SET knn.scan_order = relaxed;
 		SELECT count(*) FROM (SELECT v FROM $table OFFSET 0) q WHERE NOT EXISTS
 			(SELECT FROM (SELECT v FROM $table ORDER BY v $op q.v LIMIT 3) n WHERE n.v = q.v)});

@@ -1,0 +1,36 @@
+/*
+ * handler.h
+ *		What the access methods of the extension have in common.
+ */
+#ifndef KNN_AM_HANDLER_H
+#define KNN_AM_HANDLER_H
+
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "nodes/pathnodes.h"
+
+/* What the methods can do and the callbacks they share; the others are NULL. */
+extern IndexAmRoutine *KnnMakeAmRoutine(void);
+
+/* Is an access method one of the extension's? */
+extern bool KnnIsAmRoutine(const IndexAmRoutine *routine);
+
+/*
+ * Of a path: false, with a price that no plan pays, when there is no order to scan by.
+ */
+extern bool KnnCostIsOrdered(IndexPath *path, Cost *startup_cost, Cost *total_cost,
+							 Selectivity *selectivity, double *correlation, double *pages);
+
+/*
+ * Price of reading one of the index's pages.  Those of searches are in use all the
+ * time; what does not fit into the cache is read.  A cached page costs about what
+ * the processor does to find it.
+ */
+extern double KnnCostPage(const IndexOptInfo *info);
+
+/* Price of scoring a code of this dimension. */
+extern double KnnCostScore(double dim);
+
+#endif

@@ -1,0 +1,528 @@
+/*
+ * ivf_build.c
+ *		CREATE INDEX ... USING knn_ivf, in one process.
+ *
+ *	read	the table's vectors go to a spool: memory, as far as it is not
+ *			needed for the training, then a temporary file
+ *	train	a sample of them, rotated, is clustered (core/kmeans.h)
+ *	assign	each vector is assigned to the list of the nearest centroid
+ *	write	blocks are laid out list after list, and full vectors in the same
+ *			order, so that those of a list are neighbours; then all pages are logged
+ *			at once
+ *
+ * Bounded by maintenance_work_mem; row addresses, list and order of the vectors, 14
+ * bytes each, come on top.
+ */
+#include "postgres.h"
+
+#include "am/ivf.h"
+
+#include "access/tableam.h"
+#include "access/xloginsert.h"
+#include "am/allocator.h"
+#include "am/shape.h"
+#include "am/spool.h"
+#include "cache/counters.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "compat.h"
+#include "core/rotation.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+
+/*
+ * Vectors of the sample for each list: few lists can afford many.  (faiss takes up to
+ * 256, and warns below 39.)
+ */
+#define SAMPLE_MOST		256
+#define SAMPLE_LEAST	32
+#define SAMPLE_TOTAL	32768
+
+typedef struct IvfBuild
+{
+	Relation	index;
+	KnnShape	shape;
+	KnnColumnShape columns[KNN_NCOLUMNS];
+	KnnIvfLayout layout;
+	MemoryContext context;		/* lives as long as the build */
+	MemoryContext row_context;	/* reset for each row */
+	knn_encoder encoder;		/* with the rotation */
+
+	/* after the first pass */
+	KnnSpool	spool;			/* n vectors, stored form or else elements */
+	Size		kept_size;		/* bytes of each */
+	uint32		n;
+	ItemPointerData *tids;
+	uint32		tids_room;
+	uint32		sample_most;	/* that memory has room for */
+
+	knn_kmeans	kmeans;
+	uint32		nlists;
+	uint32	   *lists;			/* of each vector */
+	uint32	   *starts;			/* in order, of each list; one more */
+	uint32	   *order;			/* vectors by list */
+	float	   *elements;		/* scratch */
+	void	   *rotated;
+} IvfBuild;
+
+/* ---- read ---- */
+
+static void
+read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+		 bool alive, void *state)
+{
+	IvfBuild   *build = state;
+	MemoryContext old;
+	KnnValue	value;
+
+	if (isnull[0])
+		return;
+	old = MemoryContextSwitchTo(build->row_context);
+	if (KnnIndexedValue(&build->shape, values[0], &value))
+	{
+		if (build->n >= KNN_INVALID_ID - 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("an index cannot hold more than %u vectors", KNN_INVALID_ID - 1),
+					 errhint("Partition the table.")));
+		if (build->n == build->tids_room)
+		{
+			build->tids_room = build->tids_room > UINT32_MAX / 2 ? UINT32_MAX : build->tids_room * 2;
+			build->tids = repalloc_huge(build->tids,
+										mul_size(sizeof(ItemPointerData), build->tids_room));
+		}
+		build->tids[build->n++] = *tid;
+		KnnSpoolAppend(&build->spool, value.stored ? value.stored : value.elements);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(build->row_context);
+}
+
+/* A vector of the spool as the core wants it: rotated. */
+static const void *
+rotated_vector(IvfBuild *build, uint32 number)
+{
+	const void *kept = KnnSpoolGet(&build->spool, number);
+
+	knn_encoder_rotate(&build->encoder, KnnElementsOfStored(&build->shape, kept, build->elements),
+					   build->rotated);
+	return build->rotated;
+}
+
+/* ---- train ---- */
+
+static void
+check_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Divide maintenance_work_mem: what training can use goes to it, but for an eighth; the
+ * rest to the spool, which a file serves nearly as well.
+ */
+static void
+plan_memory(IvfBuild *build)
+{
+	uint64		limit = (uint64) maintenance_work_mem * 1024;
+	uint64		unit = KnnElementsSize(&build->shape);
+	uint64		centroids = knn_kmeans_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape),
+											  build->shape.nlist);
+	uint64		vector = unit + 2 * sizeof(uint32);
+	uint64		least = centroids + vector * build->shape.nlist;
+	uint64		each = Max(Min(SAMPLE_TOTAL / build->shape.nlist, SAMPLE_MOST), SAMPLE_LEAST);
+	uint64		sample = each * build->shape.nlist;
+
+	if (least > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%u lists of %u dimensions do not fit into maintenance_work_mem",
+						build->shape.nlist, build->shape.dim),
+				 errhint("They need maintenance_work_mem = '%llu MB'.",
+						 (unsigned long long) (least / (1024 * 1024) + 1))));
+	sample = Min(sample, (Max(limit / 8 * 7, least) - centroids) / vector);
+	build->sample_most = (uint32) sample;
+	KnnSpoolBegin(&build->spool, build->context, build->kept_size,
+				  limit - centroids - sample * vector);
+}
+
+/*
+ * A sample at even steps with a random place in each, so that no part of the table is
+ * left out.
+ */
+static void
+train(IvfBuild *build)
+{
+	knn_kmeans *km = &build->kmeans;
+	uint32		nsample = Min(build->sample_most, build->n);
+	uint64		random = build->shape.seed | 1;
+	Size		unit = KnnElementsSize(&build->shape);
+	char	   *sample;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_TRAIN);
+	build->nlists = Min(build->shape.nlist, nsample);
+	if (build->nlists < build->shape.nlist)
+		ereport(NOTICE,
+				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
+				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
+						   build->nlists, build->shape.nlist),
+				 errhint("REINDEX the index when the table is filled.")));
+	if (nsample == 0)
+		return;
+
+	sample = MemoryContextAllocHuge(build->context, mul_size(unit, nsample));
+	for (uint32 i = 0; i < nsample; i++)
+	{
+		uint64		first = (uint64) build->n * i / nsample;
+		uint64		end = (uint64) build->n * (i + 1) / nsample;
+
+		if (i % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		random = random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
+		memcpy(sample + unit * i,
+			   rotated_vector(build, (uint32) (first + (random >> 33) % (end - first))), unit);
+	}
+
+	km->dim = build->shape.dim;
+	km->space = build->shape.space;
+	km->encoding = KnnIvfCoarseEncoding(&build->shape);
+	km->seed = build->shape.seed;
+	km->allocator = KnnContextAllocator(build->context);
+	km->check = check_interrupts;
+	if (knn_kmeans_init(km, build->nlists) != KNN_OK ||
+		knn_kmeans_train(km, sample, nsample, build->nlists) != KNN_OK)
+		elog(ERROR, "out of memory");
+	pfree(sample);
+}
+
+/* ---- assign ---- */
+
+static void
+assign(IvfBuild *build)
+{
+	uint32	   *next;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_ASSIGN);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
+	build->lists = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
+	build->order = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
+	build->starts = palloc0(sizeof(uint32) * (build->nlists + 1));
+	for (uint32 i = 0; i < build->n; i++)
+	{
+		if (i % 256 == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
+		}
+		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i));
+		build->starts[build->lists[i] + 1]++;
+	}
+
+	/* by list, and within it in the table's order */
+	for (uint32 list = 0; list < build->nlists; list++)
+		build->starts[list + 1] += build->starts[list];
+	next = palloc(sizeof(uint32) * (build->nlists + 1));
+	memcpy(next, build->starts, sizeof(uint32) * (build->nlists + 1));
+	for (uint32 i = 0; i < build->n; i++)
+		build->order[next[build->lists[i]]++] = i;
+	pfree(next);
+}
+
+/* ---- write ---- */
+
+/* Blocks of a list, at least one. */
+static uint32
+list_blocks(const IvfBuild *build, uint32 list)
+{
+	uint32		entries = build->starts[list + 1] - build->starts[list];
+
+	return entries == 0 ? 1 : (entries - 1) / build->layout.per_block + 1;
+}
+
+static void
+write_heads(IvfBuild *build, KnnColumn column)
+{
+	KnnColumnWriter writer;
+	uint32		width = build->columns[column].width;
+	char	   *item = palloc0(width);
+	uint32		block = 0;
+
+	if (width == 0)
+		return;
+	KnnColumnWriterBegin(&writer, build->index, &build->columns[column], column);
+	for (uint32 list = 0; list < build->nlists; list++)
+	{
+		const knn_kmeans *km = &build->kmeans;
+		uint32		nblocks = list_blocks(build, list);
+
+		if (column == KNN_COLUMN_HEAD)
+			((KnnIvfHead *) item)->insert = block + nblocks;	/* the last one + 1 */
+		else if (column == KNN_COLUMN_COARSE)
+		{
+			KnnIvfCoarse *coarse = (KnnIvfCoarse *) item;
+
+			coarse->first = block + 1;
+			coarse->factors = km->factors[list];
+			memcpy(coarse->code, km->codes + (Size) km->code_bytes * list, km->code_bytes);
+		}
+		else
+			memcpy(item, km->centroids + (Size) km->unit * list, km->unit);
+		KnnColumnWriterAppend(&writer, item);
+		block += nblocks;
+	}
+	KnnColumnWriterEnd(&writer);
+	pfree(item);
+}
+
+/* Encode a vector of the spool about its list's centroid. */
+static void
+encode_vector(IvfBuild *build, uint32 number, knn_code_factors *factors, uint8 *code)
+{
+	knn_encoder *encoder = &build->encoder;
+
+	if (knn_encoding_is_float(build->shape.encoding))
+		encoder->centre = (const float *) (build->kmeans.centroids +
+										   (Size) build->kmeans.unit * build->lists[number]);
+	knn_encode_rotated(encoder, rotated_vector(build, number), factors, code, build->elements);
+}
+
+static void
+write_blocks(IvfBuild *build)
+{
+	const KnnIvfLayout *layout = &build->layout;
+	KnnColumnWriter writer;
+	PGAlignedBlock page;
+	KnnIvfBlock *block = (KnnIvfBlock *) page.data;
+	uint8	   *code = palloc(layout->code_bytes);
+	uint32		nblocks = 0;
+
+	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_BLOCK], KNN_COLUMN_BLOCK);
+	for (uint32 list = 0; list < build->nlists; list++)
+	{
+		uint32		at = build->starts[list];
+		uint32		left = list_blocks(build, list);
+
+		for (; left > 0; left--)
+		{
+			uint32		n = Min(build->starts[list + 1] - at, layout->per_block);
+
+			memset(page.data, 0, BLCKSZ);
+			nblocks++;
+			block->list = list;
+			block->next = left > 1 ? nblocks + 1 : KNN_IVF_NO_BLOCK;
+			block->nentries = (uint16) n;
+			for (uint32 i = 0; i < n; i++, at++)
+			{
+				uint32		number = build->order[at];
+				knn_code_factors factors;
+
+				if (layout->has_codes)
+					encode_vector(build, number, &factors, code);
+				KnnIvfPutEntry(block, layout, i, &build->tids[number], at, &factors, code);
+			}
+			KnnColumnWriterAppend(&writer, page.data);
+		}
+	}
+	KnnColumnWriterEnd(&writer);
+	pfree(code);
+}
+
+/* Codes that are too wide for blocks. */
+static void
+write_codes(IvfBuild *build)
+{
+	uint32		width = build->columns[KNN_COLUMN_CODE].width;
+	uint32		factor_bytes = KnnFactorBytes(&build->shape);
+	char	   *item = palloc0(width);
+	KnnColumnWriter writer;
+
+	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
+	for (uint32 id = 0; id < build->n; id++)
+	{
+		knn_code_factors factors;
+
+		encode_vector(build, build->order[id], &factors, (uint8 *) item + factor_bytes);
+		memcpy(item, &factors, factor_bytes);
+		KnnColumnWriterAppend(&writer, item);
+	}
+	KnnColumnWriterEnd(&writer);
+	pfree(item);
+}
+
+static void
+write_vectors(IvfBuild *build)
+{
+	uint32		width = build->columns[KNN_COLUMN_VECTOR].width;
+	char	   *item = palloc0(Max(width, build->kept_size));
+	KnnColumnWriter writer;
+
+	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
+	for (uint32 id = 0; id < build->n; id++)
+	{
+		memcpy(item, KnnSpoolGet(&build->spool, build->order[id]), build->kept_size);
+		KnnColumnWriterAppend(&writer, item);
+		if (id % 1024 == 1023)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
+	}
+	KnnColumnWriterEnd(&writer);
+	pfree(item);
+}
+
+/*
+ * The metapage tells the extents, and the columns follow in their order; each
+ * column writer must end where the next begins.
+ */
+static void
+write_pages(IvfBuild *build)
+{
+	KnnMetaPage *meta;
+	Buffer		buffer;
+	BlockNumber expected;
+	uint64		nblocks = 0;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_WRITE);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
+	for (uint32 list = 0; list < build->nlists; list++)
+		nblocks += list_blocks(build, list);
+	if (nblocks > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index would have more than %u blocks", MaxBlockNumber),
+				 errhint("Partition the table.")));
+
+	buffer = KnnMetaPageBegin(build->index, &build->shape);
+	meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
+	if (build->nlists > 0)
+	{
+		meta->entry = 0;
+		meta->entry_level = build->nlists;
+		if (build->kmeans.encoder.centre)
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_LIST, build->nlists);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_BLOCK, (uint32) nblocks);
+		if (build->layout.has_ids)
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->n);
+	}
+	expected = KnnMetaPageEnd(buffer);
+	if (build->nlists > 0)
+	{
+		if (build->kmeans.encoder.centre)
+		{
+			KnnColumnWriter writer;
+
+			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
+								 KNN_COLUMN_CENTRE);
+			KnnColumnWriterAppend(&writer, build->kmeans.mean);
+			KnnColumnWriterEnd(&writer);
+		}
+		write_heads(build, KNN_COLUMN_HEAD);
+		write_heads(build, KNN_COLUMN_COARSE);
+		write_heads(build, KNN_COLUMN_CENTROID);
+		write_blocks(build);
+		if (!build->layout.has_codes)
+			write_codes(build);
+		if (build->columns[KNN_COLUMN_VECTOR].width > 0)
+			write_vectors(build);
+	}
+	KnnCheckBuiltBlocks(build->index, expected);
+}
+
+static void
+make_encoder(IvfBuild *build)
+{
+	const KnnShape *shape = &build->shape;
+
+	build->encoder.dim = shape->dim;
+	build->encoder.space = shape->space;
+	build->encoder.encoding = shape->encoding;
+	build->encoder.kernels = knn_kernels_get();
+	if (knn_space_rotates(shape->space) && knn_encoding_is_float(shape->encoding))
+	{
+		uint8	   *signs = palloc(KNN_ROTATION_SIGN_BYTES(shape->dim));
+
+		knn_rotation_init(signs, shape->dim, shape->seed);
+		build->encoder.signs = signs;
+	}
+	build->elements = palloc(sizeof(float) * shape->dim);
+	build->rotated = palloc(Max(KnnElementsSize(shape), 1));
+}
+
+static IndexBuildResult *
+build_index(Relation heap, Relation index, IndexInfo *info)
+{
+	IndexBuildResult *result;
+	IvfBuild	build = {0};
+	MemoryContext old;
+	double		reltuples;
+	instr_time	start;
+	instr_time	spent;
+
+	INSTR_TIME_SET_CURRENT(start);
+	build.index = index;
+	build.context = AllocSetContextCreate(CurrentMemoryContext, "knn_ivf build",
+										  ALLOCSET_DEFAULT_SIZES);
+	build.row_context = AllocSetContextCreate(build.context, "knn_ivf build row",
+											  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(build.context);
+
+	build.shape = KnnResolveIvfShape(index);
+	KnnStoreColumns(&build.shape, build.columns);
+	KnnIvfLayoutInit(&build.layout, &build.shape);
+	build.kept_size = build.shape.vectors == KNN_VECTORS_NONE ?
+		KnnElementsSize(&build.shape) : KnnStoredSize(&build.shape);
+	build.tids_room = 1024;
+	build.tids = palloc(sizeof(ItemPointerData) * build.tids_room);
+	make_encoder(&build);
+	plan_memory(&build);
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_READ);
+	reltuples = table_index_build_scan(heap, index, info, true, true, read_row, &build, NULL);
+	train(&build);
+	assign(&build);
+	write_pages(&build);
+	KnnSpoolEnd(&build.spool);
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_LOG);
+	if (RelationNeedsWAL(index))
+		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
+
+	MemoryContextSwitchTo(old);
+	result = palloc(sizeof(IndexBuildResult));
+	result->heap_tuples = reltuples;
+	result->index_tuples = build.n;
+	MemoryContextDelete(build.context);
+
+	INSTR_TIME_SET_CURRENT(spent);
+	INSTR_TIME_SUBTRACT(spent, start);
+	KnnCountBuild(index, KnnNanoseconds(spent), build.n,
+				  (uint64) build.n * KnnElementsSize(&build.shape));
+	return result;
+}
+
+IndexBuildResult *
+knn_ivf_build(Relation heap, Relation index, IndexInfo *info)
+{
+	IndexBuildResult *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = build_index(heap, index, info);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_BUILD_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return result;
+}
+
+void
+knn_ivf_buildempty(Relation index)
+{
+	KnnShape	shape = KnnResolveIvfShape(index);
+
+	KnnWriteInitFork(index, &shape);
+}
