@@ -19,8 +19,11 @@
  * A scan scores the column coarse, which is dense, then reads the blocks of the
  * lists it probes one after the other: codes lie end to end there, relative to the
  * list's centroid.  (What is left of a vector is shorter than the vector's distance
- * from a common centre, and so is the bound of its estimate: at 1 bit it decides
- * how many vectors are read in full.)  Byte and binary codes are the vectors.
+ * from a common centre, and so is the bound of its estimate, which decides how many
+ * vectors are read in full.  Measured with 1 bit, 35 of 1000 lists: 200 us a query
+ * against 500 about the common centre at 128 dimensions; at 768, where lists are
+ * wider, 175 against 157; at 8 bits no difference.)  Byte and binary codes are the
+ * vectors.
  *
  * Lists are never added but to an index that has none, because it was built on no
  * rows: its first row becomes the centroid of the only list.  The metapage's entry

@@ -39,7 +39,7 @@
  * changed with no other page locked, and may be read while others are.
  *
  * code, vector and centre are written once, before anything refers to their id,
- * and never change: they are read under a pin without a content lock, as heap
+ * and never change (but in knn_ivf, see am/ivf.h): they are read under a pin without a content lock, as heap
  * tuples are once they have been looked at.  GenericXLogFinish and redo copy whole
  * page images over a page, but the bytes of items written before are the same in
  * the new image.  A standby replays the image of a page that is not in memory into
