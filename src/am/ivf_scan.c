@@ -427,7 +427,7 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 		KnnRerankInit(&so->rerank, scan, so->store, query);
 
 	KnnCountIndexScan(scan);
-	KnnCount(KNN_COUNT_GRAPH_QUERY, 1);
+	KnnCountSearch();
 	nprobes = knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(index);
 	KnnQueueCollect(candidates(so));
 	queue_lists(so, nprobes);

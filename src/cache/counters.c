@@ -40,7 +40,7 @@ KnnCountError(KnnCounter counter)
 }
 
 void
-KnnCountQuery(bool hit)
+KnnCountSearch(void)
 {
 	static TimestampTz last_statement = 0;
 	KnnCacheBackend *mine = KnnCacheMine();
@@ -54,7 +54,13 @@ KnnCountQuery(bool hit)
 		count(mine, KNN_COUNT_KNN_QUERY, 1);
 	}
 	count(mine, KNN_COUNT_GRAPH_QUERY, 1);
-	count(mine, hit ? KNN_COUNT_HIT : KNN_COUNT_MISS, 1);
+}
+
+void
+KnnCountQuery(bool hit)
+{
+	KnnCountSearch();
+	KnnCount(hit ? KNN_COUNT_HIT : KNN_COUNT_MISS, 1);
 }
 
 /*

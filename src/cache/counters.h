@@ -63,6 +63,9 @@ extern void KnnCount(KnnCounter counter, uint64 by);
 extern void KnnCountError(KnnCounter counter);
 
 /* Count a search, and the statement that it is part of if it is the first there. */
+extern void KnnCountSearch(void);
+
+/* The same, of an index that was in the cache or not. */
 extern void KnnCountQuery(bool hit);
 
 /*

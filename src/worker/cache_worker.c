@@ -45,7 +45,8 @@ knn_cache_worker_main(Datum arg)
 		}
 		KnnCacheMaintain();
 	}
-	proc_exit(0);
+	/* started again, unless it is the server that stops: with 0 it would not be */
+	proc_exit(1);
 }
 
 void
