@@ -346,11 +346,11 @@ search_once(Reader *reader, uint32_t number, bool last)
 	{
 		knn_search	plain;
 
-		/* built.query is the other thread's as well: each has its own graph struct */
-		knn_graph	copy = built;
+		/* the query of built.scratch is the other thread's as well: each has its own */
+		knn_graph_scratch copy = built.scratch;
 
 		search_init(&plain);
-		plain.reader = built.search.reader;
+		plain.reader = built.scratch.search.reader;
 		plain.reader.state = &copy;
 		plain.max_degree = 2 * M;
 		knn_query_prepare(&copy.query, &built.encoder, queries[number % QUERIES], q8, qf);
