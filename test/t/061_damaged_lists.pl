@@ -195,6 +195,13 @@ for my $field (sort keys %fields)
 	}
 }
 
+# its bytes, a level of compression among them that there is not
+for my $byte (8 .. 11, 28, 30, 31)
+{
+	mutation("metapage shape byte $byte", 1,
+		sub { poke($_[0], 'meta', $header + $byte, chr((64 + ord peek($_[0], 'meta', $header + $byte, 1)) % 256)) });
+}
+
 # --- page header and special area of every column
 for my $column (@used)
 {
