@@ -348,6 +348,9 @@ knn_index_info(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(context);
 	store = info.store = KnnStoreOpen(info.index);
 	KnnStoreHold(store, context);
+	/* the store opens what it can read; the estimate takes levels that exist */
+	if (!KnnShapePossible(&store->shape))
+		KnnReportDamage(info.index, KNN_META_BLOCK, "The metapage's shape is out of range.");
 	ivf = store->shape.method == KNN_METHOD_IVF;
 	info.nblocks = RelationGetNumberOfBlocks(info.index);
 	info.strategy = GetAccessStrategy(BAS_BULKREAD);

@@ -1,0 +1,511 @@
+# Damages the files of knn_ivf indexes, as 060_damaged_pages.pl does those of knn_hnsw:
+# the server must survive it, knn_index_check must tell, and scans, inserts and VACUUM
+# must end with success or an error that says what is wrong.  An index that passes the
+# check has every row of its table.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = $ENV{KNN_TEST_SEED} // 20240611;
+my $random = $ENV{KNN_TEST_MUTATIONS} // 90;
+srand($seed);
+note "KNN_TEST_SEED=$seed KNN_TEST_MUTATIONS=$random";
+
+my $copies = 48;
+my $page_size = 8192;
+my $header = 24;
+my $special = 8;
+
+# ---------------------------------------------------------------------------
+# tables: codes in blocks with vectors elsewhere; both elsewhere, across pages; and
+# codes that are the vectors.  Lists have several blocks, and places emptied by VACUUM.
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my ($version) = qx(pg_config --version) =~ /(\d+)/;
+$node->init(extra => $version >= 18 ? ['--no-data-checksums'] : []);
+$node->append_conf(
+	'postgresql.conf', q{
+autovacuum = off
+fsync = off
+restart_after_crash = off
+max_wal_size = 4GB
+statement_timeout = 20s
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+
+# bytes of the arrays of a block: entries, and what each has
+my %kinds = (
+	narrow => { dim => 64, rows => 360, type => 'knn_vector(64)', lists => 3,
+		with => "nlist = 3, compression_level = '4x'", code => 64, factors => 12, id => 4,
+		coarse => 80, centroid => 256, vector => 256 },
+	wide => { dim => 2500, rows => 50, type => 'knn_vector(2500)', lists => 3,
+		with => "nlist = 3, compression_level = '4x'", code => 0, factors => 0, id => 4,
+		coarse => 2516, centroid => 10000, vector => 10000 },
+	byte => { dim => 200, rows => 300, type => "knn_vector(200, 'byte')", lists => 4,
+		with => 'nlist = 4', code => 200, factors => 0, id => 0, coarse => 216 });
+
+for my $kind (values %kinds)
+{
+	my $bytes = 6 + $kind->{id} + $kind->{factors} + $kind->{code};
+	$kind->{per_block} = int(($page_size - $header - $special - 16 - 4) / $bytes);
+	$kind->{ids} = 4 * int((16 + 6 * $kind->{per_block} + 3) / 4);
+	$kind->{codes} = $kind->{ids} + ($kind->{id} + $kind->{factors}) * $kind->{per_block};
+}
+
+# An expression for the vector of row i.
+sub vector_of
+{
+	my ($kind) = @_;
+	return "(SELECT array_agg((i * 7919 + j * 104729 + i * j * 31) % 101 - 50) FROM generate_series(1, $kind->{dim}) j)::int[]::knn_vector";
+}
+
+sub create_table
+{
+	my ($table, $kind) = @_;
+	my $half = int($kind->{rows} / 2);
+	my $vector = vector_of($kind);
+	return qq{
+CREATE TABLE $table (id int, v $kind->{type});
+INSERT INTO $table SELECT i, $vector FROM generate_series(1, $half) i;
+CREATE INDEX ${table}_v ON $table USING knn_ivf (v) WITH ($kind->{with});
+INSERT INTO $table SELECT i, $vector FROM generate_series($half + 1, $kind->{rows}) i;
+DELETE FROM $table WHERE id % 10 = 7;
+VACUUM $table;
+SELECT knn_index_check('${table}_v', true);
+};
+}
+
+my @tables;
+for my $n (1 .. $copies)
+{
+	my $kind = (qw(narrow wide narrow byte))[ $n % 4 ];
+	push @tables, { name => "t$n", kind => $kind };
+}
+$node->safe_psql('postgres', join '', map { create_table($_->{name}, $kinds{ $_->{kind} }) } @tables);
+for my $table (@tables)
+{
+	my $name = $table->{name};
+	($table->{file}, $table->{rows}) = split /\|/, $node->safe_psql('postgres',
+		qq{SELECT pg_relation_filepath('${name}_v'), (SELECT count(*) FROM $name)});
+	$table->{file} = $node->data_dir . '/' . $table->{file};
+}
+$node->stop;
+$_->{image} = slurp_file($_->{file}) for @tables;
+
+# ---------------------------------------------------------------------------
+# mutations: a name, whether it must be found, and code that changes the image; it
+# may return 'harmless' when by chance it has made an image that is sound
+
+my @columns = qw(meta tid links code vector upper chain centre block head coarse centroid);
+my @used = qw(meta code vector centre block head coarse centroid);
+
+# Blocks of a column.
+sub blocks_of
+{
+	my ($image, $column) = @_;
+	my @blocks;
+	for my $block (0 .. length($$image) / $page_size - 1)
+	{
+		my $page = substr($$image, $block * $page_size, $page_size);
+		push @blocks, $block
+		  if unpack('v', substr($page, $page_size - 2)) == 0xFFA1
+		  && $columns[ ord substr($page, $page_size - 8, 1) ] eq $column;
+	}
+	return @blocks;
+}
+
+# Bytes at an offset of the first page of a column; a kind may have no such column.
+sub peek
+{
+	my ($image, $column, $offset, $length) = @_;
+	my ($block) = blocks_of($image, $column);
+	return defined $block ? substr($$image, $block * $page_size + $offset, $length) : "\0" x $length;
+}
+
+sub poke
+{
+	my ($image, $column, $offset, $bytes) = @_;
+	my ($block) = blocks_of($image, $column);
+	substr($$image, $block * $page_size + $offset, length $bytes) = $bytes if defined $block;
+	return;
+}
+
+# Has VACUUM emptied the place that has this vector id?
+sub is_emptied
+{
+	my ($image, $kind, $id) = @_;
+	for my $block (blocks_of($image, 'block'))
+	{
+		my $contents = substr($$image, $block * $page_size + $header, $page_size - $header);
+		for my $i (0 .. unpack('v', substr($contents, 8, 2)) - 1)
+		{
+			return 1
+			  if unpack('V', substr($contents, $kinds{$kind}{ids} + 4 * $i, 4)) == $id
+			  && unpack('v', substr($contents, 16 + 6 * $i + 4, 2)) == 0;
+		}
+	}
+	return 0;
+}
+
+my @mutations;
+
+sub mutation
+{
+	my ($name, $must, $change, $kind) = @_;
+	push @mutations, { name => $name, must => $must, change => $change, kind => $kind };
+}
+
+# --- every field of the metapage
+my %fields = (
+	magic => 0, version => 4, shape => 8, dim => 12, nlist => 16, ef_construction => 20,
+	nprobes => 24, storage => 28, seed => 32, entry => 40, lists => 44, used_nodes => 48,
+	used_blocks => 52, used_lists => 56, used_centre => 60, nblocks => 64, nextents => 68);
+for my $i (0 .. 3)
+{
+	@fields{ "extent $i group", "extent $i items", "extent $i block" } =
+	  map { 72 + 12 * $i + 4 * $_ } 0 .. 2;
+}
+for my $field (sort keys %fields)
+{
+	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
+	{
+		# values that another index may have as well; byte vectors are not rotated
+		my $must = $field !~ /^(nlist|ef_construction|nprobes|seed)$/;
+		mutation(
+			"metapage $field = $value",
+			$must,
+			sub {
+				my ($image) = @_;
+				my $old = unpack 'V', peek($image, 'meta', $header + $fields{$field}, 4);
+				my $new = $value eq 'more' ? $old + 1 : $value eq 'less' ? $old - 1 : $value;
+				poke($image, 'meta', $header + $fields{$field}, pack('V', $new & 0xFFFFFFFF));
+				# ids given out and not written; room at the end of a page
+				return 'harmless'
+				  if ($field =~ /^used/ && $new > $old) || ($field =~ /items/ && abs($new - $old) == 1);
+				# an extent that is not listed
+				return 'harmless'
+				  if $field =~ /^extent (\d)/ && $1 >= unpack 'V', peek($image, 'meta', $header + $fields{nextents}, 4);
+				return;
+			});
+	}
+}
+
+# its bytes, a level of compression among them that there is not
+for my $byte (8 .. 11, 28, 30, 31)
+{
+	mutation("metapage shape byte $byte", 1,
+		sub { poke($_[0], 'meta', $header + $byte, chr((64 + ord peek($_[0], 'meta', $header + $byte, 1)) % 256)) });
+}
+
+# --- page header and special area of every column
+for my $column (@used)
+{
+	my %header_fields = (
+		pd_lower => [ 12, 0, 24, 0xFFFF ], pd_upper => [ 14, 0 ], pd_special => [ 16, 0, 0xFFFF ],
+		pagesize => [ 18, 0 ], column => [ $page_size - 8, 0x0101, 0x01FF ]);
+	for my $field (sort keys %header_fields)
+	{
+		my ($offset, @values) = @{ $header_fields{$field} };
+		for my $value (@values)
+		{
+			mutation("$column page $field = $value", 1,
+				sub { poke($_[0], $column, $offset, pack('v', $value)) });
+		}
+	}
+	mutation("$column page zeroed", 1, sub { poke($_[0], $column, 0, "\0" x $page_size) });
+	mutation("$column page of random bytes", 1,
+		sub { poke($_[0], $column, 0, join '', map { chr int rand 256 } 1 .. $page_size) });
+	mutation("$column page is another column's", 1,
+		sub {
+			my ($block) = blocks_of($_[0], $column eq 'block' ? 'coarse' : 'block');
+			poke($_[0], $column, 0, substr(${ $_[0] }, $block * $page_size, $page_size));
+		});
+}
+
+# --- lists
+mutation("head: block $_", 1, do { my $n = $_; sub { poke($_[0], 'head', $header, pack('V', $n)) } })
+  for 0, 1000, 0x7FFFFFFF, 0xFFFFFFFF;
+mutation('head: of the next list', 1, sub { poke($_[0], 'head', $header, peek($_[0], 'head', $header + 4, 4)) });
+mutation("coarse: block $_", 1, do { my $n = $_; sub { poke($_[0], 'coarse', $header, pack('V', $n)) } })
+  for 0, 1000, 0x7FFFFFFF, 0xFFFFFFFF;
+mutation('coarse: of the next list', 1,
+	sub { poke($_[0], 'coarse', $header, peek($_[0], 'coarse', $header + $kinds{ $_[1] }{coarse}, 4)) });
+for my $value ('NaN', 'Inf', '-Inf', 1e30)
+{
+	# byte vectors make no use of them
+	mutation("coarse: factor $_ $value", 1,
+		do { my $n = $_; sub { poke($_[0], 'coarse', $header + 4 + 4 * $n, pack('f<', $value)) } }, 'narrow')
+	  for 0 .. 2;
+	mutation("centroid: element $value", 1, sub { poke($_[0], 'centroid', $header + 8, pack('f<', $value)) });
+	mutation("centre: element $value", 1, sub { poke($_[0], 'centre', $header + 8, pack('f<', $value)) });
+	mutation("vector: element $value", 1,
+		sub {
+			poke($_[0], 'vector', $header + 8, pack('f<', $value));
+			return is_emptied(@_, 0) ? 'harmless' : undef;
+		});
+}
+
+# --- blocks
+my %block_fields = (next => [ 0, 4 ], list => [ 4, 4 ], entries => [ 8, 2 ], free => [ 10, 2 ]);
+for my $field (sort keys %block_fields)
+{
+	my ($offset, $length) = @{ $block_fields{$field} };
+	for my $value (0, 1, 2, 200, 0x7FFF, 0xFFFF, 0xFFFFFFFF, 'more', 'less')
+	{
+		for my $kind (qw(narrow wide byte))
+		{
+			mutation("block: $field = $value", 1,
+				sub {
+					my $format = $length == 4 ? 'V' : 'v';
+					my $old = unpack $format, peek($_[0], 'block', $header + $offset, $length);
+					my $new = $value eq 'more' ? $old + 1 : $value eq 'less' ? $old - 1 : $value;
+					poke($_[0], 'block', $header + $offset, pack($format, $new & ($length == 4 ? 0xFFFFFFFF : 0xFFFF)));
+				}, $kind);
+		}
+	}
+}
+
+# An entry of the first block that has a row, or has none.
+sub entry
+{
+	my ($image, $live) = @_;
+	my $n = unpack 'v', peek($image, 'block', $header + 8, 2);
+	for my $i (0 .. $n - 1)
+	{
+		return $i if $live == (unpack('v', peek($image, 'block', $header + 16 + 6 * $i + 4, 2)) > 0);
+	}
+	return;
+}
+
+sub entry_mutation
+{
+	my ($name, $must, $live, $array, $width, $bytes) = @_;
+	for my $kind (qw(narrow wide byte))
+	{
+		next if $array =~ /^(ids|codes|factors)$/ && !$kinds{$kind}{ $array eq 'ids' ? 'id' : $array eq 'codes' ? 'code' : $array };
+		mutation("entry: $name", $must, sub {
+				my ($image) = @_;
+				my $k = $kinds{$kind};
+				my $i = entry($image, $live);
+				return unless defined $i;
+				my $start = $array eq 'tids' ? 16 : $array eq 'ids' ? $k->{ids}
+				  : $array eq 'factors' ? $k->{ids} + 4 * $k->{per_block} : $k->{codes};
+				my $at = $header + $start + $i * ($width // $k->{code});
+				poke($image, 'block', $at, ref $bytes ? $bytes->($image, $at) : $bytes);
+			}, $kind);
+	}
+}
+entry_mutation('no row', 1, 1, 'tids', 6, pack('vvv', 0xFFFF, 0xFFFF, 0));
+entry_mutation('offset 0', 1, 1, 'tids', 6, pack('vvv', 0, 0, 0));
+entry_mutation('offset 9999', 1, 1, 'tids', 6, pack('vvv', 0, 0, 9999));
+entry_mutation('no block', 1, 1, 'tids', 6, pack('vvv', 0xFFFF, 0xFFFF, 1));
+entry_mutation('block beyond the table', 1, 1, 'tids', 6, pack('vvv', 0, 999, 1));
+entry_mutation('row of another entry', 1, 1, 'tids', 6, sub { peek($_[0], 'block', $_[1] + 6, 6) });
+entry_mutation('emptied place with a row', 1, 0, 'tids', 6, pack('vvv', 0, 0, 1));
+for my $live (0, 1)
+{
+	entry_mutation("vector $_, " . ($live ? 'row' : 'emptied'), 1, $live, 'ids', 4, pack('V', $_))
+	  for 1000000, 0x7FFFFFFF, 0xFFFFFFFF;
+	entry_mutation('vector of another, ' . ($live ? 'row' : 'emptied'), 1, $live, 'ids', 4,
+		sub { peek($_[0], 'block', $_[1] + 4, 4) });
+}
+for my $value ('NaN', 'Inf', '-Inf', 1e30)
+{
+	entry_mutation("factors $value", 1, 1, 'factors', 12, pack('f<3', ($value) x 3));
+}
+# the codes of byte vectors are all there is of them
+entry_mutation('code', 0, 1, 'codes', undef, sub { ~peek($_[0], 'block', $_[1], 8) });
+
+# --- the file
+mutation("file of $_ bytes", 1, do { my $n = $_; sub { substr(${ $_[0] }, $n) = '' } })
+  for 0, 100, $page_size, 2 * $page_size + 1;
+mutation('last page lost', 1, sub { substr(${ $_[0] }, -$page_size) = '' });
+mutation('random page at the end', 1,
+	sub { ${ $_[0] } .= join '', map { chr int rand 256 } 1 .. $page_size });
+
+# --- at random: bytes, runs of bytes, bits, numbers that are small or nearly wrap
+for my $n (1 .. $random)
+{
+	my $how = (qw(byte run bit small))[ $n % 4 ];
+	my $column = $used[ rand @used ];
+	my $where = rand;
+	my $which = rand;
+	my @bytes = map { int rand 256 } 1 .. 1 + rand 200;
+	mutation(
+		"random $how $n of $column", 0,
+		sub {
+			my ($image) = @_;
+			my @blocks = blocks_of($image, $column);
+			return unless @blocks;
+			my $block = $blocks[ int($which * @blocks) ];
+			# where there is something
+			my $lower = unpack 'v', substr($$image, $block * $page_size + 12, 2);
+			my $start = $block * $page_size + int($where * $lower);
+			if ($how eq 'bit')
+			{
+				substr($$image, $start, 1) ^= chr(1 << $n % 8);
+			}
+			elsif ($how eq 'small')
+			{
+				$start -= $start % 4;
+				substr($$image, $start, 4) = pack 'V', ($bytes[0] % 8 - 4) & 0xFFFFFFFF;
+			}
+			else
+			{
+				my $bytes = join '', map { chr } $how eq 'byte' ? $bytes[0] : @bytes;
+				$bytes = substr($bytes, 0, length($$image) - $start);
+				substr($$image, $start, length $bytes) = $bytes;
+			}
+		});
+}
+
+# ---------------------------------------------------------------------------
+# what is done with each damaged index
+
+sub script
+{
+	my ($table) = @_;
+	my $name = $table->{name};
+	my $kind = $kinds{ $table->{kind} };
+	my $near = "(SELECT array_agg(j % 7) FROM generate_series(1, $kind->{dim}) j)::int[]::knn_vector";
+	return qq{
+\\pset format unaligned
+\\pset tuples_only on
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET knn.nprobes = $kind->{lists};
+SELECT knn_index_check('${name}_v', true);
+\\echo =check :SQLSTATE
+SELECT '=info ' || rows FROM knn_index_info('${name}_v');
+\\echo =infostate :SQLSTATE
+SELECT '=count ' || count(*) || ' ' || count(DISTINCT id) FROM (SELECT id FROM $name ORDER BY v <-> $near LIMIT 100000) s;
+\\echo =scan :SQLSTATE
+BEGIN;
+SET LOCAL knn.nprobes = 1;
+SET LOCAL knn.rescore = on;
+SELECT '=first ' || count(*) FROM (SELECT FROM $name ORDER BY v <-> $near LIMIT 100000) s;
+\\echo =scan :SQLSTATE
+ROLLBACK;
+BEGIN;
+INSERT INTO $name SELECT 90000 + i, @{[ vector_of($kind) ]} FROM generate_series(1, 30) i;
+\\echo =insert :SQLSTATE
+ROLLBACK;
+VACUUM (INDEX_CLEANUP on) $name;
+\\echo =vacuum :SQLSTATE
+SELECT knn_index_check('${name}_v');
+\\echo =again :SQLSTATE
+};
+}
+
+# Damage, wherever it is found (58P01: the segment of a block beyond the table's
+# end); a version of the future.
+my $allowed = qr/^(00000|XX001|XX002|58P01|0A000)$/;
+
+# The server reports that one with whatever errno happens to be.
+my $far_away = qr/could not open file .* previous segment is only/;
+
+my %answers;
+my ($unsound, $silent) = (0, 0);
+my @complaints;
+
+sub complain
+{
+	my ($mutation, $table, $what) = @_;
+	push @complaints, "$mutation->{name} ($table->{kind}): $what";
+}
+
+sub try_mutation
+{
+	my ($mutation, $table) = @_;
+	my ($stdout, $stderr) = ('', '');
+	my $rc = $node->psql('postgres', script($table), stdout => \$stdout, stderr => \$stderr,
+		on_error_stop => 0, extra_params => ['-q']);
+	my ($check) = $stdout =~ /=check (\w+)/;
+
+	if ($rc != 0 || !defined $check || $stdout !~ /=again/)
+	{
+		complain($mutation, $table, "the session ended: $stderr");
+		return;
+	}
+	while ($stdout =~ /^=(check|infostate|scan|insert|vacuum|again) (\w+)/mg)
+	{
+		$answers{$1}{$2}++;
+		complain($mutation, $table, "$1 ended with $2: $stderr")
+		  if $2 !~ $allowed && !($2 eq 'XX000' && $stderr =~ $far_away);
+	}
+	my ($count, $ids) = $stdout =~ /^=count (\d+) (\d+)/m;
+	if ($check eq '00000')
+	{
+		$silent++;
+		complain($mutation, $table, 'passed the check') if $mutation->{must};
+		complain($mutation, $table, 'passed the check, but has other rows')
+		  if !defined $count || $count != $table->{rows} || $ids != $table->{rows};
+		note "passed the check: $mutation->{name} ($table->{kind})";
+	}
+	else
+	{
+		$unsound++;
+	}
+}
+
+my $total = @mutations;
+my $changed = 0;
+while (@mutations)
+{
+	my @damaged;
+	for my $table (@tables)
+	{
+		my ($at) = grep { ($mutations[$_]{kind} // $table->{kind}) eq $table->{kind} } 0 .. $#mutations;
+		next unless defined $at;
+		my ($mutation) = splice @mutations, $at, 1;
+		my $image = $table->{image};
+		my $effect = $mutation->{change}->(\$image, $table->{kind}) // '';
+		$mutation->{must} = 0 if $effect eq 'harmless';
+		next if $image eq $table->{image};
+		open my $fh, '>:raw', $table->{file} or die "$table->{file}: $!";
+		print $fh $image or die;
+		close $fh or die;
+		push @damaged, [ $mutation, $table ];
+	}
+	$node->start;
+	try_mutation(@$_) for @damaged;
+	$changed += @damaged;
+	if ($node->psql('postgres', 'SELECT 1') != 0)
+	{
+		fail('the server is up');
+		last;
+	}
+	$node->stop;
+
+	# as they were
+	for my $table (map { $_->[1] } @damaged)
+	{
+		open my $fh, '>:raw', $table->{file} or die "$table->{file}: $!";
+		print $fh $table->{image} or die;
+		close $fh or die;
+	}
+}
+
+diag $_ for @complaints[ 0 .. ($#complaints < 19 ? $#complaints : 19) ];
+is(scalar @complaints, 0, 'damage is survived, and found');
+note "$total mutations, $changed changed a file: $unsound found, $silent not";
+for my $what (sort keys %answers)
+{
+	note "$what: " . join ', ', map { "$_ $answers{$what}{$_}" } sort keys %{ $answers{$what} };
+}
+cmp_ok($changed, '>', 300, 'enough was tried');
+my $log = slurp_file($node->logfile);
+unlike($log, qr/terminated by signal|TRAP:|PANIC/, 'no process died');
+
+$node->start;
+my $sound = () = $node->safe_psql('postgres', join '',
+	map { "SELECT 'sound', knn_index_check('$_->{name}_v', true);" } @tables) =~ /sound/g;
+is($sound, $copies, 'the undamaged indexes are sound');
+$node->stop;
+
+done_testing();
