@@ -8,6 +8,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use KnnPages;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -86,39 +90,6 @@ $_->{image} = slurp_file($_->{file}) for @tables;
 # may return 'harmless' when by chance it has made an image that is sound
 
 my @columns = qw(meta tid links code vector upper chain centre);
-
-# Blocks of a column.
-sub blocks_of
-{
-	my ($image, $column) = @_;
-	my @blocks;
-	for my $block (0 .. length($$image) / $page_size - 1)
-	{
-		my $page = substr($$image, $block * $page_size, $page_size);
-		push @blocks, $block
-		  if unpack('v', substr($page, $page_size - 2)) == 0xFFA1
-		  && $columns[ ord substr($page, $page_size - 8, 1) ] eq $column;
-	}
-	return @blocks;
-}
-
-# Write bytes at an offset of the first (or nth) page of a column.
-sub poke
-{
-	my ($image, $column, $offset, $bytes, $nth) = @_;
-	my @blocks = blocks_of($image, $column);
-	return unless @blocks;		# a small graph may have one level only
-	my $block = $blocks[ ($nth // 0) % @blocks ];
-	substr($$image, $block * $page_size + $offset, length $bytes) = $bytes;
-}
-
-sub peek
-{
-	my ($image, $column, $offset, $length) = @_;
-	my ($block) = blocks_of($image, $column);
-	return "\0" x $length unless defined $block;
-	return substr($$image, $block * $page_size + $offset, $length);
-}
 
 # The number of the first item of a column for which the test holds.
 sub find_item

@@ -6,6 +6,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use KnnPages;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -101,39 +105,7 @@ $_->{image} = slurp_file($_->{file}) for @tables;
 # mutations: a name, whether it must be found, and code that changes the image; it
 # may return 'harmless' when by chance it has made an image that is sound
 
-my @columns = qw(meta tid links code vector upper chain centre block head coarse centroid);
 my @used = qw(meta code vector centre block head coarse centroid);
-
-# Blocks of a column.
-sub blocks_of
-{
-	my ($image, $column) = @_;
-	my @blocks;
-	for my $block (0 .. length($$image) / $page_size - 1)
-	{
-		my $page = substr($$image, $block * $page_size, $page_size);
-		push @blocks, $block
-		  if unpack('v', substr($page, $page_size - 2)) == 0xFFA1
-		  && $columns[ ord substr($page, $page_size - 8, 1) ] eq $column;
-	}
-	return @blocks;
-}
-
-# Bytes at an offset of the first page of a column; a kind may have no such column.
-sub peek
-{
-	my ($image, $column, $offset, $length) = @_;
-	my ($block) = blocks_of($image, $column);
-	return defined $block ? substr($$image, $block * $page_size + $offset, $length) : "\0" x $length;
-}
-
-sub poke
-{
-	my ($image, $column, $offset, $bytes) = @_;
-	my ($block) = blocks_of($image, $column);
-	substr($$image, $block * $page_size + $offset, length $bytes) = $bytes if defined $block;
-	return;
-}
 
 # Has VACUUM emptied the place that has this vector id?
 sub is_emptied
