@@ -115,7 +115,6 @@ static void
 build_in_process(HnswBuild *build)
 {
 	knn_graph  *graph = &build->graph;
-	void	   *kept = palloc(build->kept_size);
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_GRAPH);
@@ -135,17 +134,16 @@ build_in_process(HnswBuild *build)
 
 	if (knn_graph_init(graph, build->in_memory) != KNN_OK)
 		elog(ERROR, "out of memory");
-	KnnBuildSeekKept(build, 0);
 	for (uint32 i = 0; i < build->in_memory; i++)
 	{
+		const void *kept = KnnBuildVectorsGet(&build->read, i);
+
 		CHECK_FOR_INTERRUPTS();
-		KnnBuildNextKept(build, kept);
 		if (knn_graph_add(graph, KnnElementsOfStored(&build->shape, kept, scratch)) != KNN_OK)
 			elog(ERROR, "out of memory");
 		if (i % 64 == 63)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
-	pfree(kept);
 	pfree(scratch);
 
 	build->old_of_new = MemoryContextAllocHuge(build->context,
@@ -224,7 +222,7 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 	if (build.in_memory < build.n)
 		KnnBuildInsertRest(&build);
 
-	BufFileClose(build.file);
+	KnnBuildVectorsEnd(&build.read);
 	MemoryContextSwitchTo(old);
 	result = palloc(sizeof(IndexBuildResult));
 	result->heap_tuples = reltuples;

@@ -7,12 +7,12 @@
 
 #include "postgres.h"
 
+#include "am/build_vectors.h"
 #include "am/hnsw.h"
 
 #include "core/fingerprint.h"
 #include "core/graph_build.h"
 #include "core/graph_file.h"
-#include "storage/buffile.h"
 
 /* A further row of a node. */
 typedef struct DuplicateRow
@@ -30,7 +30,7 @@ typedef struct HnswBuild
 	MemoryContext row_context;	/* reset for each row */
 
 	/* after the first pass */
-	BufFile    *file;			/* n vectors, stored form or else elements */
+	KnnBuildVectors read;		/* n vectors, stored form or else elements */
 	Size		kept_size;		/* bytes of each */
 	uint32		n;
 	double	   *sum;
@@ -76,10 +76,6 @@ extern void KnnBuildCheckInterrupts(void);
 extern void KnnBuildReadBegin(HnswBuild *build);
 extern void KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 							bool alive, void *state);
-
-/* The vectors of the file again: the next one, in the form it is kept, and where that is. */
-extern void KnnBuildNextKept(HnswBuild *build, void *kept);
-extern void KnnBuildSeekKept(HnswBuild *build, uint32 position);
 
 /*
  * hnsw_build_external.c

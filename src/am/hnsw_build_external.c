@@ -109,20 +109,19 @@ write_vectors(HnswBuild *build, KnnJob *job, KnnSpoolFile *vectors, KnnSpoolFile
 			  KnnJobFailure *failure)
 {
 	Size		size = KnnElementsSize(&build->shape);
-	void	   *kept = palloc(build->kept_size);
+	const void *kept;
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 	bool		written;
 	int			error;
 
 	KnnSpoolFileBegin(vectors, &job->spool, VECTORS_FILE);
 	KnnSpoolFileBegin(ids, &job->spool, IDS_FILE);
-	KnnBuildSeekKept(build, 0);
 	for (uint32 i = 0; i < build->n && vectors->error == 0 && ids->error == 0; i++)
 	{
 		int32		id = (int32) i;
 
 		CHECK_FOR_INTERRUPTS();
-		KnnBuildNextKept(build, kept);
+		kept = KnnBuildVectorsGet(&build->read, i);
 		KnnSpoolFileWrite(vectors, KnnElementsOfStored(&build->shape, kept, scratch), size);
 		KnnSpoolFileWrite(ids, &id, sizeof(id));
 		if (i % PROGRESS_EVERY == PROGRESS_EVERY - 1)
@@ -142,7 +141,6 @@ write_vectors(HnswBuild *build, KnnJob *job, KnnSpoolFile *vectors, KnnSpoolFile
 		failure->hint = error == ENOSPC ?
 			pstrdup("It needs room for another copy of the vectors there.") : NULL;
 	}
-	pfree(kept);
 	pfree(scratch);
 	return written;
 }

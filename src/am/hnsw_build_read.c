@@ -67,7 +67,7 @@ KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 								KNN_INVALID_ID - 1),
 						 errhint("Partition the table.")));
 			remember_tid(build, tid);
-			BufFileWrite(build->file, (void *) kept, build->kept_size);
+			KnnBuildVectorsAppend(&build->read, kept);
 			if (knn_encoding_is_float(build->shape.encoding))
 			{
 				for (uint32 i = 0; i < build->shape.dim; i++)
@@ -95,25 +95,6 @@ KnnBuildReadBegin(HnswBuild *build)
 	build->duplicates = palloc(sizeof(DuplicateRow) * build->duplicates_room);
 	if (knn_fingerprint_set_init(&build->seen, &allocator, build->shape.seed) != KNN_OK)
 		elog(ERROR, "out of memory");
-	build->file = BufFileCreateTemp(false);
-}
-
-void
-KnnBuildNextKept(HnswBuild *build, void *kept)
-{
-	if (BufFileRead(build->file, kept, build->kept_size) != build->kept_size)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read vectors back from temporary file: %m")));
-}
-
-void
-KnnBuildSeekKept(HnswBuild *build, uint32 position)
-{
-	off_t		offset = (off_t) position * build->kept_size;
-
-	if (BufFileSeek(build->file, 0, offset, SEEK_SET) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in temporary file: %m")));
+	/* memory is for the graph */
+	KnnBuildVectorsBegin(&build->read, build->context, build->kept_size, 0);
 }

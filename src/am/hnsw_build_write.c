@@ -202,7 +202,6 @@ write_codes(HnswBuild *build)
 	char	   *item = palloc0(width);
 	knn_encoder encoder = graph->encoder;
 	bool		again = build->external || build->shape.encoding != graph->encoder.encoding;
-	void	   *kept = palloc(build->kept_size);
 	float	   *elements = palloc(sizeof(float) * build->shape.dim);
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 	KnnColumnWriter writer;
@@ -216,8 +215,8 @@ write_codes(HnswBuild *build)
 
 		if (again)
 		{
-			KnnBuildSeekKept(build, node);
-			KnnBuildNextKept(build, kept);
+			const void *kept = KnnBuildVectorsGet(&build->read, node);
+
 			knn_encode(&encoder, KnnElementsOfStored(&build->shape, kept, elements),
 					   &factors, (uint8 *) item + factor_bytes, scratch);
 		}
@@ -232,7 +231,6 @@ write_codes(HnswBuild *build)
 	}
 	KnnColumnWriterEnd(&writer);
 	pfree(item);
-	pfree(kept);
 	pfree(elements);
 	pfree(scratch);
 }
@@ -249,8 +247,7 @@ write_vectors(HnswBuild *build)
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
-		KnnBuildSeekKept(build, build->old_of_new[id]);
-		KnnBuildNextKept(build, item);
+		memcpy(item, KnnBuildVectorsGet(&build->read, build->old_of_new[id]), build->kept_size);
 		KnnColumnWriterAppend(&writer, item);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
@@ -350,13 +347,12 @@ insert_kept(HnswBuild *build, uint32 position, ItemPointer tid, bool unchanged)
 {
 	MemoryContext old = MemoryContextSwitchTo(build->row_context);
 	KnnStore   *store = KnnStoreOpen(build->index);
-	void	   *kept = palloc(build->kept_size);
+	const void *kept;
 	KnnValue	value;
 
 	KnnStoreHold(store, build->row_context);
-	KnnBuildSeekKept(build, position);
-	KnnBuildNextKept(build, kept);
-	value.stored = build->shape.vectors == KNN_VECTORS_NONE ? NULL : kept;
+	kept = KnnBuildVectorsGet(&build->read, position);
+	value.stored = build->shape.vectors == KNN_VECTORS_NONE ? NULL : unconstify(void *, kept);
 	value.elements = unconstify(void *,
 								KnnElementsOfStored(&build->shape, kept,
 													palloc(sizeof(float) * build->shape.dim)));

@@ -21,7 +21,7 @@
 #include "access/xloginsert.h"
 #include "am/allocator.h"
 #include "am/shape.h"
-#include "am/spool.h"
+#include "am/build_vectors.h"
 #include "cache/counters.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
@@ -51,7 +51,7 @@ typedef struct IvfBuild
 	knn_encoder encoder;		/* with the rotation */
 
 	/* after the first pass */
-	KnnSpool	spool;			/* n vectors, stored form or else elements */
+	KnnBuildVectors read;		/* n vectors, stored form or else elements */
 	Size		kept_size;		/* bytes of each */
 	uint32		n;
 	ItemPointerData *tids;
@@ -94,7 +94,7 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 										mul_size(sizeof(ItemPointerData), build->tids_room));
 		}
 		build->tids[build->n++] = *tid;
-		KnnSpoolAppend(&build->spool, value.stored ? value.stored : value.elements);
+		KnnBuildVectorsAppend(&build->read, value.stored ? value.stored : value.elements);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(build->row_context);
@@ -104,7 +104,7 @@ read_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 static const void *
 rotated_vector(IvfBuild *build, uint32 number)
 {
-	const void *kept = KnnSpoolGet(&build->spool, number);
+	const void *kept = KnnBuildVectorsGet(&build->read, number);
 
 	knn_encoder_rotate(&build->encoder, KnnElementsOfStored(&build->shape, kept, build->elements),
 					   build->rotated);
@@ -144,7 +144,7 @@ plan_memory(IvfBuild *build)
 						 (unsigned long long) (least / (1024 * 1024) + 1))));
 	sample = Min(sample, (Max(limit / 8 * 7, least) - centroids) / vector);
 	build->sample_most = (uint32) sample;
-	KnnSpoolBegin(&build->spool, build->context, build->kept_size,
+	KnnBuildVectorsBegin(&build->read, build->context, build->kept_size,
 				  limit - centroids - sample * vector);
 }
 
@@ -361,7 +361,7 @@ write_vectors(IvfBuild *build)
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->n; id++)
 	{
-		memcpy(item, KnnSpoolGet(&build->spool, build->order[id]), build->kept_size);
+		memcpy(item, KnnBuildVectorsGet(&build->read, build->order[id]), build->kept_size);
 		KnnColumnWriterAppend(&writer, item);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
@@ -482,7 +482,7 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 	train(&build);
 	assign(&build);
 	write_pages(&build);
-	KnnSpoolEnd(&build.spool);
+	KnnBuildVectorsEnd(&build.read);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_LOG);
 	if (RelationNeedsWAL(index))

@@ -1,18 +1,18 @@
 /*
- * spool.h
+ * build_vectors.h
  *		The vectors that a build has read from the table, in their order.
  *
  * Items of one size: the first ones in memory, as many as it is given, those after
  * them in a temporary file.
  */
-#ifndef KNN_AM_SPOOL_H
-#define KNN_AM_SPOOL_H
+#ifndef KNN_AM_BUILD_VECTORS_H
+#define KNN_AM_BUILD_VECTORS_H
 
 #include "postgres.h"
 
 #include "storage/buffile.h"
 
-typedef struct KnnSpool
+typedef struct KnnBuildVectors
 {
 	MemoryContext context;
 	Size		item_size;
@@ -24,14 +24,14 @@ typedef struct KnnSpool
 	uint64		nitems;
 	uint64		position;		/* of the file: item that is read next */
 	char	   *scratch;
-} KnnSpool;
+} KnnBuildVectors;
 
-extern void KnnSpoolBegin(KnnSpool *spool, MemoryContext context, Size item_size, uint64 memory);
-extern void KnnSpoolAppend(KnnSpool *spool, const void *item);
+extern void KnnBuildVectorsBegin(KnnBuildVectors *vectors, MemoryContext context, Size item_size, uint64 memory);
+extern void KnnBuildVectorsAppend(KnnBuildVectors *vectors, const void *item);
 
 /* An item by number; valid until the next call. */
-extern const void *KnnSpoolGet(KnnSpool *spool, uint64 number);
+extern const void *KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number);
 
-extern void KnnSpoolEnd(KnnSpool *spool);
+extern void KnnBuildVectorsEnd(KnnBuildVectors *vectors);
 
 #endif
