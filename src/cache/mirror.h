@@ -58,7 +58,7 @@ typedef struct KnnMirrorRow
 {
 	uint64		tid;			/* block << 32 | offset << 16 | 1, or 0: look in the page */
 	uint32		upper;			/* as in KnnLinksItem */
-	uint32		level;			/* for who looks at a mirror */
+	uint32		unused;
 } KnnMirrorRow;
 
 /* A column: a chain of units by KnnUnitNext, in the order of ids. */

@@ -63,7 +63,6 @@ store_links_item(KnnMirrorView *view, uint32 id, const KnnLinksItem *item)
 	knn_flat_head *head = (knn_flat_head *) item_address(&graph->head, id);
 
 	store_word(&row->upper, item->upper);
-	store_word(&row->level, item->level);
 	store_word(&head->flags,
 			   Min(item->upper, KNN_HEAD_UPPER_ELSEWHERE) << KNN_HEAD_UPPER_SHIFT |
 			   (item->flags & KNN_LINKS_DEAD ? KNN_FLAT_DEAD : 0));
