@@ -27,8 +27,10 @@ CREATE UNIQUE INDEX ON t USING knn_hnsw (v);
 CREATE INDEX ON t USING knn_hnsw (v ASC);
 CREATE INDEX ON t USING knn_hnsw (v DESC);
 CREATE INDEX ON t USING knn_hnsw (v NULLS FIRST);
+\set VERBOSITY sqlstate
 ALTER TABLE t ADD EXCLUDE USING knn_hnsw (v WITH =);
 ALTER TABLE t ADD EXCLUDE USING knn_hnsw (v WITH <->);
+\set VERBOSITY default
 CREATE INDEX vi ON t USING knn_hnsw (v);
 CLUSTER t USING vi;
 ALTER TABLE t CLUSTER ON vi;
@@ -71,8 +73,6 @@ SET enable_seqscan = off;
 SELECT id FROM t ORDER BY v <-> '[4,5]' LIMIT 1;
 RESET enable_seqscan;
 
--- the handler is for the server alone
-SELECT knn_hnsw_handler(NULL);
 DROP TABLE t;
 
 -- every operator class is valid

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION vec(i bigint, dim int) RETURNS knn_vector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-	SELECT array_agg((((i * 73856093) # (j * 19349663)) % 2000 - 1000) / 1000.0::real ORDER BY j)::real[]::knn_vector
+	SELECT array_agg((((i * 73856093) # (j * 19349663)) % 2000 - 1000) / 1000.0::real ORDER BY j)::real[]::public.knn_vector
 	FROM generate_series(1, dim::bigint) j
 $$;
 
@@ -324,7 +324,9 @@ GRANT USAGE ON SCHEMA knn_test TO knn_test_reader;
 SET SESSION AUTHORIZATION knn_test_reader;
 SELECT id FROM knn_test.mine ORDER BY v <-> '[8,1,2,3]' LIMIT 1;
 CREATE INDEX ON knn_test.mine USING knn_hnsw (v);
+\set VERBOSITY sqlstate
 REINDEX INDEX knn_test.mine_i;
+\set VERBOSITY default
 SET SESSION AUTHORIZATION knn_test_owner;
 GRANT SELECT (id) ON knn_test.mine TO knn_test_reader;
 SET SESSION AUTHORIZATION knn_test_reader;

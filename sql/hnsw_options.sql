@@ -22,7 +22,9 @@ CREATE INDEX ON t USING knn_hnsw (v) WITH (lists = 10);
 CREATE INDEX ON t USING knn_hnsw (v) WITH (fillfactor = 70);
 CREATE INDEX ON t USING knn_hnsw (v) WITH (m = 'many');
 CREATE INDEX ON t USING knn_hnsw (v) WITH (m);
+\set VERBOSITY sqlstate
 CREATE INDEX ON t USING knn_hnsw (v knn_vector_l2_ops (m = 4));
+\set VERBOSITY default
 
 -- ALTER INDEX: ef_search takes effect at once, m and ef_construction when rebuilt
 CREATE INDEX i ON t USING knn_hnsw (v);

@@ -25,7 +25,8 @@ BEGIN
 		RAISE EXCEPTION 'not the plan wanted: %', plan;
 	END IF;
 	-- as returned, not sorted again
-	EXECUTE format('SELECT string_agg(round(d::numeric, %s)::text, '' '') || '', rows '' || count(DISTINCT id) FROM (%s) s',
+	EXECUTE format('SELECT string_agg(round(d::numeric, %s)::text, '' '') || '', rows ''
+		|| (SELECT count(DISTINCT i) FROM unnest(array_agg(id)) i) FROM (%s) s',
 		places, statement) INTO answer;
 	RETURN answer;
 END $$;

@@ -16,6 +16,11 @@
 #include "varatt.h"
 #endif
 
+/* In front of a declaration, where 18 wants it. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * Soft errors came with 16: an input function reports through the context it
  * is given, if any, and returns a dummy.  Before that every error is raised.

@@ -6,6 +6,7 @@
 
 #include "am/build_vectors.h"
 
+#include "storage/shmem.h"
 #include "utils/memutils.h"
 
 void

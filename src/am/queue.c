@@ -6,6 +6,7 @@
 
 #include "am/queue.h"
 
+#include "storage/shmem.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 

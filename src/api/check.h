@@ -24,6 +24,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "store/store.h"
 #include "storage/bufmgr.h"
 #include "utils/tuplesort.h"
@@ -88,8 +89,8 @@ typedef struct KnnCheckCursor
 /* ---- check_pages.c ---- */
 
 /* Report damage at a block; does not return. */
-extern void KnnCheckFail(KnnCheck *check, BlockNumber block, const char *format,...)
-			pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void KnnCheckFail(KnnCheck *check, BlockNumber block, const char *format,...)
+			pg_attribute_printf(3, 4);
 
 /* Block of an item, for messages. */
 extern BlockNumber KnnCheckBlockOf(KnnCheck *check, KnnColumn column, uint32 id);

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "storage/lockdefs.h"
 #include "utils/rel.h"
 
@@ -24,7 +25,7 @@ extern bool KnnMayAccess(Oid heapoid, KnnIndexAccess access);
 extern void KnnCheckAccess(Oid heapoid, KnnIndexAccess access);
 
 /* ERROR that a relation is not a knn index. */
-extern void KnnNotAKnnIndex(const char *name) pg_attribute_noreturn();
+pg_noreturn extern void KnnNotAKnnIndex(const char *name);
 
 /*
  * Lock and open a knn index and its table, the table first; ERROR when it is

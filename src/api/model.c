@@ -75,7 +75,7 @@ static char *
 model_id_argument(FunctionCallInfo fcinfo, int n)
 {
 	char	   *id = text_argument(fcinfo, n);
-	char		random[16];
+	uint8		random[16];
 	int			length;
 
 	if (id && id[0] != '\0')
@@ -91,7 +91,8 @@ model_id_argument(FunctionCallInfo fcinfo, int n)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
 	id = palloc(pg_b64_enc_len(sizeof(random)) + 1);
-	length = pg_b64_encode(random, sizeof(random), id, pg_b64_enc_len(sizeof(random)));
+	length = pg_b64_encode((const void *) random, sizeof(random), id,
+						   pg_b64_enc_len(sizeof(random)));
 	while (length > 0 && id[length - 1] == '=')
 		length--;
 	id[length] = '\0';

@@ -533,6 +533,22 @@ load_pages(Relation index, KnnStore *store, bool forced, Loading *loading)
 	return loading->whole;
 }
 
+static void
+load_or_count(Relation index, KnnStore *store, bool forced, Loading *loading)
+{
+	PG_TRY();
+	{
+		loading->whole = load_pages(index, store, forced, loading);
+	}
+	PG_CATCH();
+	{
+		loading->whole = false;
+		KnnCount(KNN_COUNT_LOAD_EXCEPTION, 1);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 KnnLoadResult
 KnnMirrorLoad(Relation index, KnnStore *store, bool forced)
 {
@@ -556,17 +572,7 @@ KnnMirrorLoad(Relation index, KnnStore *store, bool forced)
 	bytes = (uint64) loading.mirror->nunits * KNN_UNIT_BYTES;
 	PG_ENSURE_ERROR_CLEANUP(end_loading, PointerGetDatum(&loading));
 	{
-		PG_TRY();
-		{
-			loading.whole = load_pages(index, store, forced, &loading);
-		}
-		PG_CATCH();
-		{
-			loading.whole = false;
-			KnnCount(KNN_COUNT_LOAD_EXCEPTION, 1);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		load_or_count(index, store, forced, &loading);
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
 		loading.time = KnnNanoseconds(end);

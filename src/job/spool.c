@@ -17,6 +17,7 @@
 
 #include "catalog/pg_tablespace.h"
 #include "commands/tablespace.h"
+#include "common/file_utils.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"

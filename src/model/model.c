@@ -160,7 +160,8 @@ KnnFindModel(Relation table, const char *model_id)
 	/* the key's collation is "C" */
 	ScanKeyInit(&key, COLUMN_MODEL_ID, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(model_id));
-	scan = systable_beginscan(table, RelationGetPrimaryKeyIndex(table), true, NULL, 1, &key);
+	list_free(RelationGetIndexList(table)); /* finds the primary key */
+	scan = systable_beginscan(table, table->rd_pkindex, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		model = model_of(table, tuple);
@@ -296,7 +297,7 @@ base64(const bytea *data)
 	int			size = VARSIZE_ANY_EXHDR(data);
 	int			room = pg_b64_enc_len(size);
 	char	   *text = palloc(room + 1);
-	int			length = pg_b64_encode(VARDATA_ANY(data), size, text, room);
+	int			length = pg_b64_encode((const void *) VARDATA_ANY(data), size, text, room);
 
 	if (length < 0)
 		elog(ERROR, "could not encode a model");
@@ -399,6 +400,9 @@ KnnModelIndexes(const char *model_id)
 
 /* ---- locks ---- */
 
+/* The training of this process; it ends with it, and so does its lock. */
+static int64 held_run = 0;
+
 /* The one of the server is of no database. */
 static LOCKTAG
 slot_tag(void)
@@ -440,6 +444,7 @@ KnnHoldTraining(int64 run)
 	LOCKTAG		tag = run_tag(run);
 
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	held_run = run;
 }
 
 bool
@@ -451,7 +456,7 @@ KnnTrainingIsHeld(int64 run)
 	if (RecoveryInProgress())
 		return true;
 	/* by this process: the worker itself */
-	if (LockHeldByMe(&tag, ExclusiveLock))
+	if (held_run == run)
 		return true;
 	/* those who ask do not hinder each other */
 	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)

@@ -18,6 +18,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
@@ -83,6 +84,6 @@ extern void KnnPageCheck(Relation index, BlockNumber block, Page page, KnnColumn
 extern bool KnnPageIsValid(Page page, KnnColumn column);
 
 /* Report damage found at a block; does not return. */
-extern void KnnReportDamage(Relation index, BlockNumber block, const char *detail) pg_attribute_noreturn();
+pg_noreturn extern void KnnReportDamage(Relation index, BlockNumber block, const char *detail);
 
 #endif

@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "cache/counters.h"
+#include "common/file_utils.h"
 #include "core/faiss_file.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
