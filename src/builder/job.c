@@ -2,8 +2,9 @@
  * job.c
  *		Parsing of jobs; see job.h.
  *
- * Every key must be there, once known by name and of its type, and no other: a
- * server and a builder of different versions should say so rather than guess.
+ * Every key but the optional ones must be there, once known by name and of its type,
+ * and no other: a server and a builder of different versions should say so rather
+ * than guess.
  */
 #include "builder/job.h"
 
@@ -35,6 +36,8 @@ typedef struct Raw
 	int			data_type;
 	int			space;
 	int			encoding;
+	int			result_format;
+	int			storage;
 	builder_job values;
 } Raw;
 
@@ -47,12 +50,20 @@ typedef struct Key
 	uint64_t	most;
 	const char *const *names;
 	const char *hint;
+	bool		optional;
 } Key;
 
 enum
 {
 	DATA_FLOAT, DATA_BYTE, DATA_BINARY
 };
+
+enum
+{
+	STORAGE_UNSAID = -1, STORAGE_FLOAT, STORAGE_HALF, STORAGE_BYTE, STORAGE_BINARY, STORAGE_NONE
+};
+
+#define DEFAULT_EF_SEARCH 100
 
 static const char *const job_names[] = {"build", NULL};
 static const char *const method_names[] = {"hnsw", NULL};
@@ -64,28 +75,36 @@ static const char *const space_names[] = {"l2", "innerproduct", "cosine", "l1", 
 static const char *const encoding_names[] = {"rotated_8", "rotated_4", "rotated_2", "rotated_1",
 	"byte", "binary", NULL};
 
+/* in the order of builder_format, and of the enumeration above */
+static const char *const format_names[] = {"knngraph", "faiss", NULL};
+static const char *const storage_names[] = {"float", "half", "byte", "binary", "none", NULL};
+
 #define VALUE(field) offsetof(Raw, values.field)
 
 static const Key keys[] = {
-	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL},
+	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false},
 	{"version", KIND_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
-	"The server and knn-builder are of different versions; install both from one package."},
-	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL},
-	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL},
-	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL},
-	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL},
-	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL},
-	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL},
-	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL},
-	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL},
-	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL},
-	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL},
-	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL},
-	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL},
-	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL},
-	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL},
-	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL},
-	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL},
+	"The server and knn-builder are of different versions; install both from one package.", false},
+	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false},
+	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false},
+	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false},
+	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL, false},
+	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL, false},
+	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false},
+	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false},
+	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false},
+	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false},
+	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false},
+	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false},
+	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false},
+	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false},
+	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false},
+	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false},
+	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false},
+	{"result_format", KIND_WORD, offsetof(Raw, result_format), 0, 0, format_names, NULL, true},
+	{"storage", KIND_WORD, offsetof(Raw, storage), 0, 0, storage_names, NULL, true},
+	{"ef_search", KIND_UINT32, VALUE(ef_search), 1, 1000000, NULL, NULL, true},
+	{"graph", KIND_TEXT, VALUE(graph), 0, 0, NULL, NULL, true},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -240,6 +259,29 @@ check_combination(const Raw *raw, builder_error *error)
 	return true;
 }
 
+/* What a result of faiss keeps of the vectors. */
+static bool
+check_faiss(Raw *raw, builder_error *error)
+{
+	static const int own[] = {STORAGE_FLOAT, STORAGE_BYTE, STORAGE_BINARY};
+	static const knn_faiss_encoding encodings[] = {KNN_FAISS_FLOAT, KNN_FAISS_FP16, KNN_FAISS_INT8,
+	KNN_FAISS_BITS, KNN_FAISS_NO_VECTORS};
+	int			storage = raw->storage == STORAGE_UNSAID ? own[raw->data_type] : raw->storage;
+
+	if (storage != own[raw->data_type] && storage != STORAGE_NONE &&
+		!(storage == STORAGE_HALF && raw->data_type == DATA_FLOAT))
+		return refuse(error, "vectors of data type \"%s\" are not stored as \"%s\"",
+					  data_type_names[raw->data_type], storage_names[storage]);
+	raw->values.storage = encodings[storage];
+	if (raw->values.result_format != BUILDER_FORMAT_FAISS)
+		return true;
+	if (raw->values.space == KNN_SPACE_L1 || raw->values.space == KNN_SPACE_LINF ||
+		(raw->values.space == KNN_SPACE_COSINE && raw->data_type == DATA_BYTE))
+		return refuse(error, "a result of faiss has no space \"%s\" of vectors of data type \"%s\"",
+					  space_names[raw->space], data_type_names[raw->data_type]);
+	return true;
+}
+
 static bool
 read_object(Raw *raw, struct json_object *object, builder_error *error)
 {
@@ -251,7 +293,11 @@ read_object(Raw *raw, struct json_object *object, builder_error *error)
 		struct json_object *value;
 
 		if (!json_object_object_get_ex(object, keys[i].name, &value))
+		{
+			if (keys[i].optional)
+				continue;
 			return refuse(error, "the job has no \"%s\"", keys[i].name);
+		}
 		if (!read_value(&keys[i], value, raw, error))
 		{
 			if (keys[i].hint)
@@ -263,7 +309,8 @@ read_object(Raw *raw, struct json_object *object, builder_error *error)
 		return false;
 	raw->values.space = (knn_space) (raw->space + 1);
 	raw->values.encoding = (knn_encoding) (raw->encoding + 1);
-	return check_combination(raw, error);
+	raw->values.result_format = (builder_format) raw->result_format;
+	return check_combination(raw, error) && check_faiss(raw, error);
 }
 
 bool
@@ -278,6 +325,8 @@ builder_job_parse(builder_job *job, const char *text, size_t length, builder_err
 	memset(error, 0, sizeof(*error));
 	memset(&raw, 0, sizeof(raw));
 	error->code = BUILDER_BAD_JOB;
+	raw.storage = STORAGE_UNSAID;
+	raw.values.ef_search = DEFAULT_EF_SEARCH;
 	if (length > BUILDER_JOB_BYTES)
 		return refuse(error, "the job is longer than %d bytes", BUILDER_JOB_BYTES);
 	tokener = json_tokener_new_ex(4);
@@ -315,5 +364,6 @@ builder_job_free(builder_job *job)
 	free(job->vectors);
 	free(job->ids);
 	free(job->result);
-	job->vectors = job->ids = job->result = NULL;
+	free(job->graph);
+	job->vectors = job->ids = job->result = job->graph = NULL;
 }
