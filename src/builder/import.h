@@ -10,9 +10,9 @@
 /*
  * Check a file of faiss against the job (its vectors, ids, space and shape), make a
  * graph of the job's shape out of it and write that to job->result, with progress
- * lines of phase "import", then those of writing.  The file is mapped and not
- * changed.  Ends the program when something is wrong: BUILDER_BAD_INPUT when it is
- * the file.  The result line is the caller's to write (builder_result).
+ * lines of phase "import", then those of writing, and the result line, as
+ * builder_build.  The file is mapped and not changed.  Ends the program when something
+ * is wrong: BUILDER_BAD_INPUT when it is the file.
  */
 extern void builder_import(const builder_job *job, const char *faiss_path);
 

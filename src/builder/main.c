@@ -3,6 +3,7 @@
  *		knn-builder: what knn does outside the server.
  *
  *	knn-builder build		a job on standard input, JSON lines on standard output
+ *	knn-builder import		the same, of a job whose graph is there already
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "builder/build.h"
+#include "builder/import.h"
 #include "builder/job.h"
 #include "builder/output.h"
 
@@ -21,6 +23,7 @@ usage(FILE *to)
 		  "\n"
 		  "Usage:\n"
 		  "  knn-builder build      do the job that is read from standard input\n"
+		  "  knn-builder import     make the job's result from its \"graph\", a file of faiss\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -53,7 +56,7 @@ read_job(size_t *length)
 }
 
 static int
-build(void)
+run(bool import)
 {
 	builder_job job;
 	builder_error error;
@@ -65,7 +68,13 @@ build(void)
 	if (!builder_job_parse(&job, text, length, &error))
 		builder_fail(&error);
 	free(text);
-	builder_build(&job);
+	if (import != (job.graph != NULL))
+		builder_fail_with(BUILDER_BAD_JOB, 0, import ? "the job has no \"graph\" to import" :
+						  "the job has a \"graph\", which is for import");
+	if (import)
+		builder_import(&job, job.graph);
+	else
+		builder_build(&job);
 	builder_job_free(&job);
 	return 0;
 }
@@ -74,7 +83,9 @@ int
 main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "build") == 0)
-		return build();
+		return run(false);
+	if (argc == 2 && strcmp(argv[1], "import") == 0)
+		return run(true);
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);
