@@ -2,7 +2,8 @@
  * test_import.c
  *		Files of faiss: builds that result in one, and graphs that come from one.
  *
- * KNN_BUILDER in the environment is the program.
+ * KNN_BUILDER in the environment is the program, and FAISS_GRAPHS one that has faiss
+ * read and write graphs (../faiss/graphs.cpp); without it some cases are skipped.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -512,6 +513,100 @@ test_results(void)
 	}
 }
 
+/* ---- with faiss itself ---- */
+
+/* Run it; what it prints as a number, or -1. */
+__attribute__((format(printf, 1, 2)))
+static double
+with_faiss(const char *format,...)
+{
+	char		line[1024];
+	size_t		length = (size_t) snprintf(line, sizeof(line), "exec %s ", getenv("FAISS_GRAPHS"));
+	double		value = 0;
+	FILE	   *output;
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(line + length, sizeof(line) - length, format, args);
+	va_end(args);
+	output = popen(line, "r");
+	if (fscanf(output, "%lf", &value) != 1)
+		value = 0;
+	return pclose(output) == 0 ? value : -1;
+}
+
+static void
+test_with_faiss(void)
+{
+	static const struct
+	{
+		const char *data_type;
+		const char *space;
+		const char *storage;
+		const char *metric;
+		const char *factory;
+	}			cases[] = {
+		{"float", "l2", "float", "l2", "HNSW12,Flat"},
+		{"float", "l2", "half", "l2", "HNSW12,SQfp16"},
+		{"float", "cosine", "float", "ip", "HNSW24,Flat"},
+		{"float", "innerproduct", "float", "ip", "HNSW12,Flat"},
+		{"binary", "hamming", "binary", "bits", "BHNSW12"},
+	};
+	const char *graphs = getenv("FAISS_GRAPHS");
+
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
+	{
+		Job			job = plain;
+		bool		bits = strcmp(cases[c].data_type, "binary") == 0;
+		char		more[300];
+		uint8_t    *rows;
+		uint8_t    *queries;
+		double		own;
+		double		found;
+		Run			r;
+
+		unit_case("faiss: searches our graph, %s, stored as %s", cases[c].space, cases[c].storage);
+		if (graphs == NULL || graphs[0] == '\0')
+		{
+			unit_skip("no faiss");
+			continue;
+		}
+		job.data_type = cases[c].data_type;
+		job.space = cases[c].space;
+		job.encoding = bits ? "binary" : "rotated_8";
+		job.dim = bits ? 256 : 32;
+		free(write_input(&job, 7, 1));
+		queries = generate(&job, NQUERIES, 77, 1);
+		write_file("q", queries, (size_t) row_bytes(&job) * NQUERIES);
+		snprintf(more, sizeof(more), ",\"result_format\":\"faiss\",\"storage\":\"%s\"", cases[c].storage);
+		job.more = more;
+		run(&r, "build", &job);
+		if (succeeded(&r))
+		{
+			found = with_faiss("search %s/r %s/v %s/i %s/q %u %s %u", folder, folder, folder, folder, job.dim,
+							   bits ? "bits" : "floats", EF);
+			UNIT_CHECK(found >= 0.97, "recall %.3f", found);
+		}
+
+		unit_case("faiss: its graph is imported, %s, %s", cases[c].space, cases[c].factory);
+		rows = write_input(&job, 0, 1);
+		own = recall_of_build(&job, rows);
+		if (UNIT_CHECK(with_faiss("write %s/graph %s/v %u %s %s", folder, folder, job.dim, cases[c].metric,
+								  cases[c].factory) >= 0, "nothing was written"))
+		{
+			snprintf(more, sizeof(more), ",\"graph\":\"%s\"", path_of("graph"));
+			run(&r, "import", &job);
+			if (succeeded(&r))
+			{
+				found = recall_of_ours(&job, rows);
+				UNIT_CHECK(found >= own - 0.01, "recall %.3f, of a build %.3f", found, own);
+			}
+		}
+		free(rows);
+		free(queries);
+	}
+}
+
 /* ---- there and back ---- */
 
 static int
@@ -944,6 +1039,7 @@ main(void)
 	if (program == NULL || mkdtemp(folder) == NULL)
 		return 2;
 	test_results();
+	test_with_faiss();
 	test_round_trip();
 	test_gpu_graphs();
 	test_files();
