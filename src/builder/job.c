@@ -275,6 +275,9 @@ check_faiss(Raw *raw, builder_error *error)
 	raw->values.storage = encodings[storage];
 	if (raw->values.result_format != BUILDER_FORMAT_FAISS)
 		return true;
+	/* faiss's numbers of nodes are int32 */
+	if (raw->values.count > INT32_MAX)
+		return refuse(error, "a result of faiss has at most %d vectors, not %u", INT32_MAX, raw->values.count);
 	if (raw->values.space == KNN_SPACE_L1 || raw->values.space == KNN_SPACE_LINF ||
 		(raw->values.space == KNN_SPACE_COSINE && raw->data_type == DATA_BYTE))
 		return refuse(error, "a result of faiss has no space \"%s\" of vectors of data type \"%s\"",

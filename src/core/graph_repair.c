@@ -140,6 +140,8 @@ knn_repair_link_far(knn_merger *merger, uint32_t id)
 int
 knn_repair_begin(knn_graph *graph)
 {
+	/* that of a build may be there still */
+	knn_graph_scratch_free(&graph->scratch);
 	return knn_graph_scratch_init(&graph->scratch, graph);
 }
 
