@@ -337,7 +337,7 @@ close_graph(Graph *g)
 	free(g->bytes);
 }
 
-/* Of the result, a graph of ours all of whose nodes can be reached. */
+/* Of the result, a graph of ours nearly all of whose nodes can be reached. */
 static double
 recall_of_ours(const Job *job, const uint8_t *rows)
 {
@@ -347,8 +347,8 @@ recall_of_ours(const Job *job, const uint8_t *rows)
 
 	if (open_ours(&g, job, rows))
 	{
-		UNIT_CHECK(g.ours.nodes == job->count && g.ours.unreachable == 0, "%u nodes, %u unreachable",
-				   g.ours.nodes, g.ours.unreachable);
+		UNIT_CHECK(g.ours.nodes == job->count && g.ours.unreachable <= job->count / 500,
+				   "%u nodes, %u unreachable", g.ours.nodes, g.ours.unreachable);
 		found = recall_with(&g, reader, 2 * g.ours.m, g.ours.entry, g.ours.entry_level);
 	}
 	close_graph(&g);
