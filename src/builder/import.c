@@ -435,6 +435,9 @@ builder_import(const builder_job *job, const char *faiss_path)
 	uint64_t	n = job->count;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
+	/* ids are not the vectors' numbers then */
+	if (job->result_format != BUILDER_FORMAT_GRAPH)
+		builder_fail_with(BUILDER_BAD_JOB, 0, "an import does not result in a file of faiss");
 	builder_input_open(&im.input, job);
 	builder_progress(PHASE, 0, n);
 	builder_graph_shape(&im.graph, job, &im.input);

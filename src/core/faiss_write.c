@@ -23,7 +23,7 @@ put_ivf(knn_writer *w, const knn_faiss_file *file)
 	knn_faiss_encoding encoding = file->codes.encoding;
 
 	knn_put_header(w, file, encoding == KNN_FAISS_BITS ? "IBwF" : encoding == KNN_FAISS_FLOAT ? "IwFl" :
-			   encoding == KNN_FAISS_PQ ? "IwPQ" : "IwSq", 0);
+				   encoding == KNN_FAISS_PQ ? "IwPQ" : "IwSq", 0);
 	knn_put_u64(w, ivf->nlist);
 	knn_put_u64(w, ivf->nprobe);
 	knn_put_header(w, file, knn_faiss_flat_kind(file), ivf->nlist);
@@ -59,15 +59,15 @@ put_hnsw(knn_writer *w, const knn_faiss_file *file)
 	knn_faiss_encoding encoding = file->codes.encoding;
 
 	knn_put_header(w, file, encoding == KNN_FAISS_FLOAT ? "IHNf" :
-			   encoding == KNN_FAISS_PQ ? "IHNp" : "IHNs", 0);
+				   encoding == KNN_FAISS_PQ ? "IHNp" : "IHNs", 0);
 	knn_put_array(w, g->level_probabilities, g->level_count, 8);
 	knn_put_array(w, g->level_neighbours, g->level_count + 1, 4);
-	knn_put_u64(w, 0);				/* levels */
-	knn_put_u64(w, 1);				/* offsets: that of the end */
+	knn_put_u64(w, 0);			/* levels */
+	knn_put_u64(w, 1);			/* offsets: that of the end */
 	knn_put_u64(w, 0);
-	knn_put_u64(w, 0);				/* neighbours */
-	knn_put_u32(w, UINT32_MAX);		/* entry point -1 */
-	knn_put_u32(w, UINT32_MAX);		/* highest level -1 */
+	knn_put_u64(w, 0);			/* neighbours */
+	knn_put_u32(w, UINT32_MAX); /* entry point -1 */
+	knn_put_u32(w, UINT32_MAX); /* highest level -1 */
 	knn_put_u32(w, (uint32_t) g->ef_construction);
 	knn_put_u32(w, (uint32_t) g->ef_search);
 	knn_put_u32(w, (uint32_t) g->upper_beam);
@@ -81,9 +81,9 @@ put_hnsw(knn_writer *w, const knn_faiss_file *file)
 		knn_put_header(w, file, "IxPq", 0);
 		put_product_quantizer(w, file);
 		knn_put_u64(w, 0);
-		knn_put_u32(w, 0);			/* search type: by tables of distances */
-		knn_put_u8(w, 0);			/* no signs */
-		knn_put_u32(w, 0);			/* threshold of polysemous codes */
+		knn_put_u32(w, 0);		/* search type: by tables of distances */
+		knn_put_u8(w, 0);		/* no signs */
+		knn_put_u32(w, 0);		/* threshold of polysemous codes */
 	}
 	else
 	{

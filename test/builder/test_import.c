@@ -935,6 +935,8 @@ test_files(void)
 	other = job;
 	other.more = "";
 	fails("import", &other, "\"bad_job\"", "no \\\"graph\\\"");
+	other.more = ",\"graph\":\"g\",\"result_format\":\"faiss\"";
+	fails("import", &other, "\"bad_job\"", "does not result in a file of faiss");
 
 	unit_case("import: ids that are not there, or twice");
 	begin_change(&change);
