@@ -50,6 +50,13 @@ typedef struct builder_job
  */
 extern bool builder_job_parse(builder_job *job, const char *text, size_t length,
 							  builder_error *error);
+
+/* The same in two steps, for jobs with more keys.  The object is json_object_put's. */
+struct json_object;
+extern struct json_object *builder_job_object(const char *text, size_t length,
+											  builder_error *error);
+extern bool builder_job_read(builder_job *job, struct json_object *object, builder_error *error);
+
 extern void builder_job_free(builder_job *job);
 
 #endif
