@@ -4,6 +4,7 @@
  *
  *	knn-builder build		a job on standard input, JSON lines on standard output
  *	knn-builder import		the same, of a job whose graph is there already
+ *	knn-builder remote		the same, by a build service and an object store
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,9 @@
 #include "builder/import.h"
 #include "builder/job.h"
 #include "builder/output.h"
+#ifdef KNN_HAVE_CURL
+#include "builder/remote.h"
+#endif
 
 static void
 usage(FILE *to)
@@ -24,6 +28,7 @@ usage(FILE *to)
 		  "Usage:\n"
 		  "  knn-builder build      do the job that is read from standard input\n"
 		  "  knn-builder import     make the job's result from its \"graph\", a file of faiss\n"
+		  "  knn-builder remote     have it done by a build service\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -79,6 +84,25 @@ run(bool import)
 	return 0;
 }
 
+static int
+remote(void)
+{
+#ifdef KNN_HAVE_CURL
+	size_t		length;
+	char	   *text;
+
+	builder_catch_signals();
+	text = read_job(&length);
+	builder_remote(text, length);
+	explicit_bzero(text, length);
+	free(text);
+	return 0;
+#else
+	builder_fail_with(BUILDER_BAD_JOB, 0,
+					  "knn-builder was built without libcurl, which remote builds need");
+#endif
+}
+
 int
 main(int argc, char **argv)
 {
@@ -86,6 +110,8 @@ main(int argc, char **argv)
 		return run(false);
 	if (argc == 2 && strcmp(argv[1], "import") == 0)
 		return run(true);
+	if (argc == 2 && strcmp(argv[1], "remote") == 0)
+		return remote();
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);
