@@ -344,8 +344,8 @@ static const struct
 	{"307", "Check the repository's region and endpoint; redirects are not followed."},
 	{"400", "Check the repository's region, endpoint and path_style."},
 	{"401", "Check the repository's credentials."},
-	{"403", "Needed are the rights s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on "
-	"the keys, and s3:ListBucket on the bucket."},
+	{"403", "Check the repository's credentials.  Needed are s3:PutObject, s3:GetObject, s3:DeleteObject and "
+	"s3:AbortMultipartUpload on the objects, and s3:ListBucket on the bucket."},
 	{"404", "Check the repository's bucket, region and endpoint."},
 	{"429", "The store asks for fewer requests; try again later."},
 	{"503", "The store is overloaded or down; try again later."},
