@@ -5,6 +5,7 @@
  *	knn-builder build		a job on standard input, JSON lines on standard output
  *	knn-builder import		the same, of a job whose graph is there already
  *	knn-builder remote		the same, by a build service and an object store
+ *	knn-builder serve		the remote build service
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +20,9 @@
 #ifdef KNN_HAVE_CURL
 #include "builder/remote.h"
 #endif
+#ifdef KNN_HAVE_MHD
+#include "builder/serve.h"
+#endif
 
 static void
 usage(FILE *to)
@@ -29,6 +33,7 @@ usage(FILE *to)
 		  "  knn-builder build      do the job that is read from standard input\n"
 		  "  knn-builder import     make the job's result from its \"graph\", a file of faiss\n"
 		  "  knn-builder remote     have it done by a build service\n"
+		  "  knn-builder serve      answer requests to build (knn-builder serve --help)\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -103,6 +108,20 @@ remote(void)
 #endif
 }
 
+static int
+serve(int argc, char **argv)
+{
+#ifdef KNN_HAVE_MHD
+	return serve_main(argc, argv);
+#else
+	(void) argc;
+	(void) argv;
+	fputs("knn-builder was built without \"serve\": libmicrohttpd or libcurl was not there "
+		  "(Debian: libmicrohttpd-dev, libcurl4-openssl-dev)\n", stderr);
+	return 2;
+#endif
+}
+
 int
 main(int argc, char **argv)
 {
@@ -112,6 +131,8 @@ main(int argc, char **argv)
 		return run(true);
 	if (argc == 2 && strcmp(argv[1], "remote") == 0)
 		return remote();
+	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
+		return serve(argc - 2, argv + 2);
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);

@@ -117,6 +117,24 @@ parts_for(uint64_t count, uint64_t most)
 	return wanted < 3 ? 3 : wanted > PARTS_MOST ? PARTS_MOST + 1 : (uint32_t) wanted;
 }
 
+/* The most members of a part, and how many parts; false when they are too many. */
+static bool
+plan_parts(const builder_job *job, const builder_input *input, uint32_t *most, uint32_t *count)
+{
+	*most = fitting(job, input);
+	*count = *most > 0 ? parts_for(job->count, *most) : PARTS_MOST + 1;
+	return *count <= PARTS_MOST;
+}
+
+bool
+builder_parts_possible(const builder_job *job, const builder_input *input)
+{
+	uint32_t	most;
+	uint32_t	count;
+
+	return plan_parts(job, input, &most, &count);
+}
+
 static void
 plan(Parts *parts)
 {
@@ -124,9 +142,7 @@ plan(Parts *parts)
 	builder_error error = {.code = BUILDER_OUT_OF_MEMORY};
 	uint64_t	needed;
 
-	parts->most = fitting(job, parts->input);
-	parts->count = parts->most > 0 ? parts_for(job->count, parts->most) : PARTS_MOST + 1;
-	if (parts->count <= PARTS_MOST)
+	if (plan_parts(job, parts->input, &parts->most, &parts->count))
 		return;
 	needed = memory_of_part(job, parts->input, (uint64_t) job->count * 2 / (PARTS_MOST / 2) +
 							PART_LEAST) + memory_beside(job);
