@@ -1,6 +1,8 @@
 # PGXS build of the knn extension.
 #
-#   make                     build knn.so and, where json-c is, knn-builder
+#   make                     build knn.so and, where json-c is, knn-builder, which
+#                            has remote builds where libcurl is, and the build
+#                            service where libmicrohttpd is too
 #   make install             install the library, program, control file and SQL
 #   make installcheck        pg_regress and TAP against an installed server
 #   make unit                unit tests of src/core, no server needed
@@ -31,13 +33,18 @@ REGRESS_OPTS = --inputdir=. --load-extension=knn
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
-EXTRA_CLEAN = test/unit/build test/fuzz/build test/builder/build
+EXTRA_CLEAN = test/unit/build test/fuzz/build test/builder/build test/remote/build
 
 # The program has all of core and its own files; threads are there alone, never in
 # the library.
 BUILDER_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/builder/*.c)))
 HAVE_JSON := $(shell pkg-config --exists json-c 2>/dev/null && echo yes)
-EXTRA_CLEAN += $(BUILDER_OBJS) $(BUILDER_OBJS:.o=.d) knn-builder
+HAVE_CURL := $(shell pkg-config --exists 'libcurl >= 7.85' 2>/dev/null && echo yes)
+HAVE_MHD := $(if $(HAVE_CURL),$(shell pkg-config --exists libmicrohttpd 2>/dev/null && echo yes))
+BUILDER_LIBS = json-c $(if $(HAVE_CURL),libcurl) $(if $(HAVE_MHD),libmicrohttpd)
+CURL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(patsubst %,src/builder/%*.c,http repository remote s3))))
+MHD_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(patsubst %,src/builder/%*.c,serve sha256))))
+EXTRA_CLEAN += $(BUILDER_OBJS) $(BUILDER_OBJS:.o=.d) knn-builder knn-builder.service
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -55,20 +62,32 @@ EXTRA_CLEAN += $(OBJS:.o=.d)
 ifeq ($(HAVE_JSON),yes)
 all: knn-builder
 
-$(BUILDER_OBJS): override CPPFLAGS += $(shell pkg-config --cflags json-c) \
+$(BUILDER_OBJS): override CPPFLAGS += $(shell pkg-config --cflags $(BUILDER_LIBS)) \
+	$(if $(HAVE_CURL),-DKNN_HAVE_CURL) $(if $(HAVE_MHD),-DKNN_HAVE_MHD) \
 	-DKNN_BUILDER_VERSION='"$(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/knn.control)"'
 
-knn-builder: $(BUILDER_OBJS) $(filter src/core/%,$(OBJS))
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(shell pkg-config --libs json-c) -lm -lpthread -o $@
+knn-builder: $(filter-out $(if $(HAVE_CURL),,$(CURL_OBJS)) $(if $(HAVE_MHD),,$(MHD_OBJS)),$(BUILDER_OBJS)) \
+		$(filter src/core/%,$(OBJS))
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(shell pkg-config --libs $(BUILDER_LIBS)) -lm -lpthread -o $@
+ifneq ($(HAVE_CURL),yes)
+	@echo "knn-builder was built without remote builds: libcurl is not there (Debian: libcurl4-openssl-dev)"
+endif
+ifneq ($(HAVE_MHD),yes)
+	@echo "knn-builder was built without the build service: libmicrohttpd or libcurl is not there (Debian: libmicrohttpd-dev)"
+endif
 
 install: install-builder
 install-builder: knn-builder
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
 	$(INSTALL_PROGRAM) knn-builder '$(DESTDIR)$(bindir)/knn-builder'
+	$(if $(HAVE_MHD),$(MKDIR_P) '$(DESTDIR)$(docdir)/extension' && \
+		sed 's|@bindir@|$(bindir)|' $(srcdir)/etc/knn-builder.service.in > knn-builder.service && \
+		$(INSTALL_DATA) knn-builder.service $(srcdir)/etc/knn-builder.env '$(DESTDIR)$(docdir)/extension')
 
 uninstall: uninstall-builder
 uninstall-builder:
-	rm -f '$(DESTDIR)$(bindir)/knn-builder'
+	rm -f '$(DESTDIR)$(bindir)/knn-builder' '$(DESTDIR)$(docdir)/extension/knn-builder.service' \
+		'$(DESTDIR)$(docdir)/extension/knn-builder.env'
 
 .PHONY: install-builder uninstall-builder
 else

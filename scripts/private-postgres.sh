@@ -47,6 +47,7 @@ missing_packages() {
 	# For knn-builder.
 	command -v pkg-config >/dev/null || missing+=(pkg-config)
 	pkg-config --exists json-c 2>/dev/null || missing+=(libjson-c-dev)
+	pkg-config --exists libcurl 2>/dev/null || missing+=(libcurl4-openssl-dev)
 	if [[ -z ${PG_CONFIG:-} ]]; then
 		[[ -x /usr/lib/postgresql/$default_version/bin/postgres ]] ||
 			missing+=("postgresql-$default_version")
@@ -159,7 +160,7 @@ copy_source() {
 	mkdir -p "$1"
 	tar -C "$repo" -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude='*.a' --exclude=./results --exclude=./tmp_check --exclude=./build \
-		--exclude=./test/unit/build --exclude=./test/fuzz/build --exclude=./test/builder/build \
+		--exclude=./test/unit/build --exclude=./test/remote/build --exclude=./test/fuzz/build --exclude=./test/builder/build \
 		--exclude=./knn-builder --exclude=./shared . |
 		tar -C "$1" --no-same-owner -xf -
 	own "$1"

@@ -4,13 +4,11 @@
  */
 #include "builder/build.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "builder/export.h"
+#include "builder/file.h"
 #include "builder/memory.h"
 #include "builder/parts.h"
 #include "builder/threads.h"
@@ -62,7 +60,7 @@ builder_add(const builder_addition *a)
 {
 	uint32_t	threads = a->job->threads;
 	Adding		adding = {a, builder_alloc(sizeof(knn_parallel_worker) * (uint64_t) threads)};
-	builder_work work = {.phase = "graph", .base = a->base, .total = a->total,
+	builder_work work = {.phase = a->phase ? a->phase : "graph", .base = a->base, .total = a->total,
 		.threads = threads, .items = a->n, .chunk = ADDED_AT_ONCE, .item = add_item,
 		.context = &adding};
 	knn_parallel_build build;
@@ -83,68 +81,32 @@ builder_add(const builder_addition *a)
 
 /* ---- writing ---- */
 
-typedef struct Result
-{
-	int			fd;
-	const char *path;
-	uint64_t	size;
-} Result;
-
-static bool
-write_result(void *state, uint64_t offset, const void *bytes, size_t n)
-{
-	Result	   *result = state;
-	const char *p = bytes;
-
-	builder_progress("write", offset, result->size);
-	while (n > 0)
-	{
-		ssize_t		written = pwrite(result->fd, p, n, (off_t) offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			builder_fail_with(BUILDER_IO, written < 0 ? errno : ENOSPC,
-							  "could not write file \"%s\"", result->path);
-		p += written;
-		offset += (uint64_t) written;
-		n -= (size_t) written;
-	}
-	return true;
-}
-
 void
 builder_write(const builder_job *job, const knn_graph *graph, const uint32_t *vectors)
 {
 	uint64_t	bytes = sizeof(uint32_t) * (uint64_t) (graph->n > 0 ? graph->n : 1);
-	uint32_t   *old_of_new = builder_alloc(bytes);
-	uint32_t   *new_of_old = builder_alloc(bytes);
-	size_t		length = strlen(job->result) + sizeof(".part");
-	char	   *part = builder_alloc(length);
-	Result		result = {.path = part};
-	knn_graph_sink sink = {.state = &result, .write = write_result, .vector_of_old = vectors};
+	uint32_t   *old_of_new;
+	uint32_t   *new_of_old;
+	builder_file file;
+	knn_graph_sink sink = {.state = &file, .write = builder_file_write, .vector_of_old = vectors};
 
+	if (job->result_format == BUILDER_FORMAT_FAISS)
+	{
+		builder_export(job, graph, vectors);
+		return;
+	}
+	old_of_new = builder_alloc(bytes);
+	new_of_old = builder_alloc(bytes);
 	builder_progress("order", 0, graph->n);
 	/* pages of one code, where codes cross pages: that is an order by links */
 	if (knn_graph_order(graph, job->codes_per_page > 0 ? job->codes_per_page : 1,
 						old_of_new, new_of_old) != KNN_OK)
 		builder_fail_memory();
 
-	snprintf(part, length, "%s.part", job->result);
-	builder_unfinished(part);
-	result.fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (result.fd < 0)
-		builder_fail_with(BUILDER_IO, errno, "could not make file \"%s\"", part);
-	result.size = knn_graph_file_size(graph->n, graph->nupper, graph->m);
+	builder_file_begin(&file, job->result, knn_graph_file_size(graph->n, graph->nupper, graph->m));
 	if (knn_graph_file_write(graph, old_of_new, new_of_old, &sink) != KNN_OK)
 		builder_fail_memory();
-	if (close(result.fd) != 0)
-		builder_fail_with(BUILDER_IO, errno, "could not write file \"%s\"", part);
-	if (rename(part, job->result) != 0)
-		builder_fail_with(BUILDER_IO, errno, "could not rename file \"%s\" to \"%s\"", part,
-						  job->result);
-	builder_unfinished(NULL);
-	builder_release(part);
+	builder_file_end(&file);
 	builder_release(old_of_new);
 	builder_release(new_of_old);
 }

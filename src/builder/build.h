@@ -24,6 +24,7 @@ typedef struct builder_addition
 	knn_graph  *graph;
 	uint32_t	n;
 	const uint32_t *vectors;
+	const char *phase;			/* of the progress; NULL: "graph" */
 	uint64_t	base;
 	uint64_t	total;
 } builder_addition;
@@ -35,8 +36,8 @@ extern void builder_graph_shape(knn_graph *graph, const builder_job *job,
 								const builder_input *input);
 
 /*
- * Number the nodes and write the file; vectors are those of the graph's ids, NULL
- * for the ids themselves.
+ * Number the nodes and write the result in its format; vectors are those of the graph's
+ * ids, NULL for the ids themselves.
  */
 extern void builder_write(const builder_job *job, const knn_graph *graph,
 						  const uint32_t *vectors);

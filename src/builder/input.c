@@ -18,8 +18,8 @@
 
 #define READ_AT_ONCE 4096		/* vectors */
 
-static uint64_t
-row_bytes(const builder_job *job)
+uint64_t
+builder_row_bytes(const builder_job *job)
 {
 	if (job->encoding == KNN_ENCODING_BINARY)
 		return job->dimension / 8;
@@ -28,9 +28,8 @@ row_bytes(const builder_job *job)
 	return sizeof(float) * (uint64_t) job->dimension;
 }
 
-/* Map a file that must be so long; NULL when that is nothing. */
-static const void *
-map_file(const char *path, uint64_t expected, uint32_t count, const char *what)
+const void *
+builder_map(const char *path, uint64_t expected, uint32_t count, const char *what)
 {
 	builder_error error = {.code = BUILDER_BAD_INPUT};
 	struct stat status;
@@ -65,14 +64,17 @@ map_file(const char *path, uint64_t expected, uint32_t count, const char *what)
 	return bytes;
 }
 
-/* A vector is known by its position, so its id must be that. */
+/*
+ * A vector is known by its position, so its id must be that; but a file of faiss has
+ * ids of its own.
+ */
 static void
 check_ids(const builder_job *job)
 {
 	uint64_t	bytes = sizeof(uint32_t) * (uint64_t) job->count;
-	const uint8_t *ids = map_file(job->ids, bytes, job->count, "ids");
+	const uint8_t *ids = builder_map(job->ids, bytes, job->count, "ids");
 
-	for (uint32_t i = 0; i < job->count; i++)
+	for (uint32_t i = 0; i < job->count && job->result_format == BUILDER_FORMAT_GRAPH; i++)
 	{
 		const uint8_t *p = ids + sizeof(uint32_t) * (uint64_t) i;
 		uint32_t	id = (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 |
@@ -118,11 +120,11 @@ builder_input_open(builder_input *input, const builder_job *job)
 	memset(input, 0, sizeof(*input));
 	input->count = job->count;
 	input->dimension = job->dimension;
-	input->row_bytes = row_bytes(job);
+	input->row_bytes = builder_row_bytes(job);
 	input->bytes = input->row_bytes * job->count;
 	builder_progress("read", 0, job->count);
 	check_ids(job);
-	input->rows = map_file(job->vectors, input->bytes, job->count, "vectors");
+	input->rows = builder_map(job->vectors, input->bytes, job->count, "vectors");
 
 	/* 8 bits whatever the index keeps: a graph on fewer would be a worse one */
 	input->encoder.dim = job->dimension;

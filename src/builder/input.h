@@ -19,10 +19,21 @@ typedef struct builder_input
 
 /*
  * Map the vectors of a job, check both of its files, and make the encoder.  Ends
- * the program when they are not what the job says.
+ * the program when they are not what the job says.  Ids are the vectors' positions,
+ * except where the result is of faiss: it has a map of them.
  */
 extern void builder_input_open(builder_input *input, const builder_job *job);
 extern void builder_input_close(builder_input *input);
+
+/*
+ * Map one of a job's files, which must be that of so many "what" and so long; NULL when
+ * that is nothing.  Ends the program otherwise; munmap is due.
+ */
+extern const void *builder_map(const char *path, uint64_t expected, uint32_t count,
+							   const char *what);
+
+/* Bytes of a vector in its file. */
+extern uint64_t builder_row_bytes(const builder_job *job);
 
 /* A vector, in the form that knn_encode takes. */
 static inline const void *

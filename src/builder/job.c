@@ -2,28 +2,22 @@
  * job.c
  *		Parsing of jobs; see job.h.
  *
- * Every key must be there, once known by name and of its type, and no other: a
- * server and a builder of different versions should say so rather than guess.
+ * Every key but the optional ones must be there, once known by name and of its type,
+ * and no other: a server and a builder of different versions should say so rather
+ * than guess.
  */
 #include "builder/job.h"
 
-#include <errno.h>
 #include <json.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "builder/json_keys.h"
 #include "core/graph_file.h"
 
-typedef enum Kind
-{
-	KIND_TEXT,					/* char * */
-	KIND_WORD,					/* one of names, as its number in an int */
-	KIND_UINT32,
-	KIND_UINT64,
-	KIND_DECIMAL				/* uint64_t, as text: JSON numbers may be rounded */
-} Kind;
+#define DEPTH 4					/* of objects in each other */
 
 /* The job as it is written, before its parts are compared with each other. */
 typedef struct Raw
@@ -35,24 +29,22 @@ typedef struct Raw
 	int			data_type;
 	int			space;
 	int			encoding;
+	int			result_format;
+	int			storage;
 	builder_job values;
 } Raw;
-
-typedef struct Key
-{
-	const char *name;
-	Kind		kind;
-	size_t		offset;			/* in Raw */
-	uint64_t	least;
-	uint64_t	most;
-	const char *const *names;
-	const char *hint;
-} Key;
 
 enum
 {
 	DATA_FLOAT, DATA_BYTE, DATA_BINARY
 };
+
+enum
+{
+	STORAGE_UNSAID = -1, STORAGE_FLOAT, STORAGE_HALF, STORAGE_BYTE, STORAGE_BINARY, STORAGE_NONE
+};
+
+#define DEFAULT_EF_SEARCH 100
 
 static const char *const job_names[] = {"build", NULL};
 static const char *const method_names[] = {"hnsw", NULL};
@@ -64,28 +56,36 @@ static const char *const space_names[] = {"l2", "innerproduct", "cosine", "l1", 
 static const char *const encoding_names[] = {"rotated_8", "rotated_4", "rotated_2", "rotated_1",
 	"byte", "binary", NULL};
 
+/* in the order of builder_format, and of the enumeration above */
+static const char *const format_names[] = {"knngraph", "faiss", NULL};
+static const char *const storage_names[] = {"float", "half", "byte", "binary", "none", NULL};
+
 #define VALUE(field) offsetof(Raw, values.field)
 
-static const Key keys[] = {
-	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL},
-	{"version", KIND_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
-	"The server and knn-builder are of different versions; install both from one package."},
-	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL},
-	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL},
-	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL},
-	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL},
-	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL},
-	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL},
-	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL},
-	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL},
-	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL},
-	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL},
-	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL},
-	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL},
-	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL},
-	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL},
-	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL},
-	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL},
+static const builder_key keys[] = {
+	{"job", BUILDER_KEY_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false},
+	{"version", BUILDER_KEY_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
+	"The server and knn-builder are of different versions; install both from one package.", false},
+	{"method", BUILDER_KEY_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false},
+	{"engine", BUILDER_KEY_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false},
+	{"vectors", BUILDER_KEY_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false},
+	{"ids", BUILDER_KEY_TEXT, VALUE(ids), 0, 0, NULL, NULL, false},
+	{"result", BUILDER_KEY_TEXT, VALUE(result), 0, 0, NULL, NULL, false},
+	{"dimension", BUILDER_KEY_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false},
+	{"count", BUILDER_KEY_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false},
+	{"data_type", BUILDER_KEY_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false},
+	{"space", BUILDER_KEY_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false},
+	{"encoding", BUILDER_KEY_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false},
+	{"m", BUILDER_KEY_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false},
+	{"ef_construction", BUILDER_KEY_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false},
+	{"seed", BUILDER_KEY_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false},
+	{"threads", BUILDER_KEY_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false},
+	{"memory_limit", BUILDER_KEY_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false},
+	{"codes_per_page", BUILDER_KEY_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false},
+	{"result_format", BUILDER_KEY_WORD, offsetof(Raw, result_format), 0, 0, format_names, NULL, true},
+	{"storage", BUILDER_KEY_WORD, offsetof(Raw, storage), 0, 0, storage_names, NULL, true},
+	{"ef_search", BUILDER_KEY_UINT32, VALUE(ef_search), 1, 1000000, NULL, NULL, true},
+	{"graph", BUILDER_KEY_TEXT, VALUE(graph), 0, 0, NULL, NULL, true},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -100,124 +100,6 @@ refuse(builder_error *error, const char *format,...)
 	vsnprintf(error->message, sizeof(error->message), format, args);
 	va_end(args);
 	return false;
-}
-
-/* ---- values ---- */
-
-static bool
-read_text(const Key *key, struct json_object *value, char **to, builder_error *error)
-{
-	const char *text = json_object_get_string(value);
-
-	if (text[0] == '\0')
-		return refuse(error, "\"%s\" of the job is empty", key->name);
-	if (strlen(text) != (size_t) json_object_get_string_len(value))
-		return refuse(error, "\"%s\" of the job contains a zero byte", key->name);
-	*to = strdup(text);
-	if (*to == NULL)
-	{
-		error->code = BUILDER_OUT_OF_MEMORY;
-		return refuse(error, "out of memory");
-	}
-	return true;
-}
-
-static bool
-read_word(const Key *key, struct json_object *value, int *to, builder_error *error)
-{
-	const char *text = json_object_get_string(value);
-	size_t		length = 0;
-
-	for (int i = 0; key->names[i]; i++)
-	{
-		if (strcmp(key->names[i], text) == 0 &&
-			strlen(text) == (size_t) json_object_get_string_len(value))
-		{
-			*to = i;
-			return true;
-		}
-	}
-	for (int i = 0; key->names[i] && length < sizeof(error->detail); i++)
-		length += (size_t) snprintf(error->detail + length, sizeof(error->detail) - length, "%s\"%s\"",
-									i == 0 ? "Known are " : ", ", key->names[i]);
-	return refuse(error, "\"%s\" of the job is \"%.60s\", which knn-builder does not know",
-				  key->name, text);
-}
-
-static bool
-read_decimal(const Key *key, struct json_object *value, uint64_t *to, builder_error *error)
-{
-	const char *text = json_object_get_string(value);
-	size_t		length = strlen(text);
-	char	   *end;
-
-	errno = 0;
-	*to = strtoull(text, &end, 10);
-	if (length == 0 || length != (size_t) json_object_get_string_len(value) ||
-		strspn(text, "0123456789") != length || errno != 0)
-		return refuse(error, "\"%s\" of the job is no number below 2^64", key->name);
-	return true;
-}
-
-static bool
-read_number(const Key *key, struct json_object *value, uint64_t *to, builder_error *error)
-{
-	/* beyond its range a number becomes the last one in it */
-	int64_t		number = json_object_get_int64(value);
-
-	if (number < 0 || (uint64_t) number < key->least || (uint64_t) number > key->most)
-		return refuse(error, "\"%s\" of the job is %lld, expected %llu to %llu", key->name,
-					  (long long) number, (unsigned long long) key->least,
-					  (unsigned long long) key->most);
-	*to = (uint64_t) number;
-	return true;
-}
-
-static bool
-read_value(const Key *key, struct json_object *value, Raw *raw, builder_error *error)
-{
-	char	   *to = (char *) raw + key->offset;
-	bool		number = key->kind == KIND_UINT32 || key->kind == KIND_UINT64;
-	uint64_t	n = 0;
-
-	if (!json_object_is_type(value, number ? json_type_int : json_type_string))
-		return refuse(error, "\"%s\" of the job is no %s", key->name,
-					  number ? "whole number" : "text");
-	switch (key->kind)
-	{
-		case KIND_TEXT:
-			return read_text(key, value, (char **) to, error);
-		case KIND_WORD:
-			return read_word(key, value, (int *) to, error);
-		case KIND_DECIMAL:
-			return read_decimal(key, value, (uint64_t *) to, error);
-		default:
-			if (!read_number(key, value, &n, error))
-				return false;
-			if (key->kind == KIND_UINT64)
-				*(uint64_t *) to = n;
-			else
-				*(uint32_t *) to = (uint32_t) n;
-			return true;
-	}
-}
-
-/* ---- the whole ---- */
-
-static bool
-check_names(struct json_object *object, builder_error *error)
-{
-	json_object_object_foreach(object, name, value)
-	{
-		bool		known = false;
-
-		(void) value;
-		for (size_t i = 0; i < NKEYS; i++)
-			known |= strcmp(name, keys[i].name) == 0;
-		if (!known)
-			return refuse(error, "the job has an unknown key \"%.60s\"", name);
-	}
-	return true;
 }
 
 static bool
@@ -240,72 +122,78 @@ check_combination(const Raw *raw, builder_error *error)
 	return true;
 }
 
+/* What a result of faiss keeps of the vectors. */
 static bool
-read_object(Raw *raw, struct json_object *object, builder_error *error)
+check_faiss(Raw *raw, builder_error *error)
 {
-	if (!json_object_is_type(object, json_type_object))
-		return refuse(error, "the job is no JSON object");
-	/* of another version: no other difference is of interest then */
-	for (size_t i = 0; i < NKEYS; i++)
-	{
-		struct json_object *value;
+	static const int own[] = {STORAGE_FLOAT, STORAGE_BYTE, STORAGE_BINARY};
+	static const knn_faiss_encoding encodings[] = {KNN_FAISS_FLOAT, KNN_FAISS_FP16, KNN_FAISS_INT8,
+	KNN_FAISS_BITS, KNN_FAISS_NO_VECTORS};
+	int			storage = raw->storage == STORAGE_UNSAID ? own[raw->data_type] : raw->storage;
 
-		if (!json_object_object_get_ex(object, keys[i].name, &value))
-			return refuse(error, "the job has no \"%s\"", keys[i].name);
-		if (!read_value(&keys[i], value, raw, error))
+	if (storage != own[raw->data_type] && storage != STORAGE_NONE &&
+		!(storage == STORAGE_HALF && raw->data_type == DATA_FLOAT))
+		return refuse(error, "vectors of data type \"%s\" are not stored as \"%s\"",
+					  data_type_names[raw->data_type], storage_names[storage]);
+	raw->values.storage = encodings[storage];
+	if (raw->values.result_format != BUILDER_FORMAT_FAISS)
+		return true;
+	/* faiss's numbers of nodes are int32 */
+	if (raw->values.count > INT32_MAX)
+		return refuse(error, "a result of faiss has at most %d vectors, not %u", INT32_MAX, raw->values.count);
+	if (raw->values.space == KNN_SPACE_L1 || raw->values.space == KNN_SPACE_LINF ||
+		(raw->values.space == KNN_SPACE_COSINE && raw->data_type == DATA_BYTE))
+		return refuse(error, "a result of faiss has no space \"%s\" of vectors of data type \"%s\"",
+					  space_names[raw->space], data_type_names[raw->data_type]);
+	return true;
+}
+
+bool
+builder_job_read(builder_job *job, struct json_object *object, builder_error *error)
+{
+	Raw			raw;
+
+	memset(error, 0, sizeof(*error));
+	memset(&raw, 0, sizeof(raw));
+	error->code = BUILDER_BAD_JOB;
+	raw.storage = STORAGE_UNSAID;
+	raw.values.ef_search = DEFAULT_EF_SEARCH;
+	/* of another version: no other difference is of interest then */
+	if (builder_json_read(object, keys, NKEYS, "job", &raw, error))
+	{
+		raw.values.space = (knn_space) (raw.space + 1);
+		raw.values.encoding = (knn_encoding) (raw.encoding + 1);
+		raw.values.result_format = (builder_format) raw.result_format;
+		if (check_combination(&raw, error) && check_faiss(&raw, error))
 		{
-			if (keys[i].hint)
-				snprintf(error->hint, sizeof(error->hint), "%s", keys[i].hint);
-			return false;
+			*job = raw.values;
+			return true;
 		}
 	}
-	if (!check_names(object, error))
-		return false;
-	raw->values.space = (knn_space) (raw->space + 1);
-	raw->values.encoding = (knn_encoding) (raw->encoding + 1);
-	return check_combination(raw, error);
+	builder_job_free(&raw.values);
+	return false;
+}
+
+struct json_object *
+builder_job_object(const char *text, size_t length, builder_error *error)
+{
+	memset(error, 0, sizeof(*error));
+	error->code = BUILDER_BAD_JOB;
+	if (length > BUILDER_JOB_BYTES)
+	{
+		refuse(error, "the job is longer than %d bytes", BUILDER_JOB_BYTES);
+		return NULL;
+	}
+	return builder_json_parse(text, length, DEPTH, "job", error);
 }
 
 bool
 builder_job_parse(builder_job *job, const char *text, size_t length, builder_error *error)
 {
-	struct json_tokener *tokener;
-	struct json_object *object = NULL;
-	Raw			raw;
-	size_t		end;
-	bool		ok = false;
+	struct json_object *object = builder_job_object(text, length, error);
+	bool		ok = object != NULL && builder_job_read(job, object, error);
 
-	memset(error, 0, sizeof(*error));
-	memset(&raw, 0, sizeof(raw));
-	error->code = BUILDER_BAD_JOB;
-	if (length > BUILDER_JOB_BYTES)
-		return refuse(error, "the job is longer than %d bytes", BUILDER_JOB_BYTES);
-	tokener = json_tokener_new_ex(4);
-	if (tokener == NULL)
-	{
-		error->code = BUILDER_OUT_OF_MEMORY;
-		return refuse(error, "out of memory");
-	}
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-	object = json_tokener_parse_ex(tokener, text, (int) length);
-	end = json_tokener_get_parse_end(tokener);
-	while (end < length && strchr(" \t\r\n", text[end]) != NULL && text[end] != '\0')
-		end++;
-	if (json_tokener_get_error(tokener) != json_tokener_success || end < length)
-	{
-		refuse(error, "the job is no JSON object");
-		snprintf(error->detail, sizeof(error->detail), "At byte %zu of %zu: %s.", end, length,
-				 json_tokener_get_error(tokener) == json_tokener_success ? "text after the object" :
-				 json_tokener_error_desc(json_tokener_get_error(tokener)));
-	}
-	else
-		ok = read_object(&raw, object, error);
 	json_object_put(object);
-	json_tokener_free(tokener);
-	if (!ok)
-		builder_job_free(&raw.values);
-	else
-		*job = raw.values;
 	return ok;
 }
 
@@ -315,5 +203,6 @@ builder_job_free(builder_job *job)
 	free(job->vectors);
 	free(job->ids);
 	free(job->result);
-	job->vectors = job->ids = job->result = NULL;
+	free(job->graph);
+	job->vectors = job->ids = job->result = job->graph = NULL;
 }

@@ -11,15 +11,23 @@
 
 #include "builder/output.h"
 #include "core/code.h"
+#include "core/faiss_file.h"
 
 #define BUILDER_JOB_VERSION 1
 #define BUILDER_JOB_BYTES (1024 * 1024) /* no job is longer */
+
+typedef enum builder_format
+{
+	BUILDER_FORMAT_GRAPH,		/* core/graph_file.h */
+	BUILDER_FORMAT_FAISS		/* core/faiss_graph.h */
+} builder_format;
 
 typedef struct builder_job
 {
 	char	   *vectors;		/* paths */
 	char	   *ids;
 	char	   *result;
+	char	   *graph;			/* of faiss, to be imported; or NULL */
 	uint32_t	dimension;
 	uint32_t	count;
 	knn_space	space;
@@ -30,6 +38,10 @@ typedef struct builder_job
 	uint32_t	threads;
 	uint64_t	memory_limit;	/* bytes, 0 for none */
 	uint32_t	codes_per_page; /* 0: codes cross pages */
+	builder_format result_format;
+	/* of a result of faiss */
+	knn_faiss_encoding storage;
+	uint32_t	ef_search;
 } builder_job;
 
 /*
@@ -38,6 +50,13 @@ typedef struct builder_job
  */
 extern bool builder_job_parse(builder_job *job, const char *text, size_t length,
 							  builder_error *error);
+
+/* The same in two steps, for jobs with more keys.  The object is json_object_put's. */
+struct json_object;
+extern struct json_object *builder_job_object(const char *text, size_t length,
+											  builder_error *error);
+extern bool builder_job_read(builder_job *job, struct json_object *object, builder_error *error);
+
 extern void builder_job_free(builder_job *job);
 
 #endif

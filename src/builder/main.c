@@ -3,6 +3,9 @@
  *		knn-builder: what knn does outside the server.
  *
  *	knn-builder build		a job on standard input, JSON lines on standard output
+ *	knn-builder import		the same, of a job whose graph is there already
+ *	knn-builder remote		the same, by a build service and an object store
+ *	knn-builder serve		the remote build service
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,8 +14,15 @@
 #include <unistd.h>
 
 #include "builder/build.h"
+#include "builder/import.h"
 #include "builder/job.h"
 #include "builder/output.h"
+#ifdef KNN_HAVE_CURL
+#include "builder/remote.h"
+#endif
+#ifdef KNN_HAVE_MHD
+#include "builder/serve.h"
+#endif
 
 static void
 usage(FILE *to)
@@ -21,6 +31,9 @@ usage(FILE *to)
 		  "\n"
 		  "Usage:\n"
 		  "  knn-builder build      do the job that is read from standard input\n"
+		  "  knn-builder import     make the job's result from its \"graph\", a file of faiss\n"
+		  "  knn-builder remote     have it done by a build service\n"
+		  "  knn-builder serve      answer requests to build (knn-builder serve --help)\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -53,7 +66,7 @@ read_job(size_t *length)
 }
 
 static int
-build(void)
+run(bool import)
 {
 	builder_job job;
 	builder_error error;
@@ -65,16 +78,61 @@ build(void)
 	if (!builder_job_parse(&job, text, length, &error))
 		builder_fail(&error);
 	free(text);
-	builder_build(&job);
+	if (import != (job.graph != NULL))
+		builder_fail_with(BUILDER_BAD_JOB, 0, import ? "the job has no \"graph\" to import" :
+						  "the job has a \"graph\", which is for import");
+	if (import)
+		builder_import(&job, job.graph);
+	else
+		builder_build(&job);
 	builder_job_free(&job);
 	return 0;
+}
+
+static int
+remote(void)
+{
+#ifdef KNN_HAVE_CURL
+	size_t		length;
+	char	   *text;
+
+	builder_catch_signals();
+	text = read_job(&length);
+	builder_remote(text, length);
+	explicit_bzero(text, length);
+	free(text);
+	return 0;
+#else
+	builder_fail_with(BUILDER_BAD_JOB, 0,
+					  "knn-builder was built without libcurl, which remote builds need");
+#endif
+}
+
+static int
+serve(int argc, char **argv)
+{
+#ifdef KNN_HAVE_MHD
+	return serve_main(argc, argv);
+#else
+	(void) argc;
+	(void) argv;
+	fputs("knn-builder was built without \"serve\": libmicrohttpd or libcurl was not there "
+		  "(Debian: libmicrohttpd-dev, libcurl4-openssl-dev)\n", stderr);
+	return 2;
+#endif
 }
 
 int
 main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "build") == 0)
-		return build();
+		return run(false);
+	if (argc == 2 && strcmp(argv[1], "import") == 0)
+		return run(true);
+	if (argc == 2 && strcmp(argv[1], "remote") == 0)
+		return remote();
+	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
+		return serve(argc - 2, argv + 2);
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);

@@ -15,11 +15,17 @@
 #include <unistd.h>
 
 #define PROGRESS_SECONDS 0.1
+#define DEFERRED_SECONDS 5		/* from a deferred signal to the end */
 
 /* What a signal handler needs. */
 static const char *volatile unfinished;
 static volatile sig_atomic_t ending;
+static volatile sig_atomic_t deferring;
+static volatile sig_atomic_t signalled;
 static pid_t parent;
+
+static void (*before_end) (void *state, bool failed);
+static void *before_end_state;
 
 /* Write all of a line; false when nobody reads it any more. */
 static int
@@ -92,6 +98,26 @@ escape(char *to, size_t room, const char *text)
 	return n;
 }
 
+bool
+builder_error_set(builder_error *error, const char *code, const char *format,...)
+{
+	va_list		args;
+
+	memset(error, 0, sizeof(*error));
+	error->code = code;
+	va_start(args, format);
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return false;
+}
+
+void
+builder_before_end(void (*call) (void *state, bool failed), void *state)
+{
+	before_end = call;
+	before_end_state = state;
+}
+
 void
 builder_fail(const builder_error *error)
 {
@@ -102,12 +128,15 @@ builder_fail(const builder_error *error)
 	int			length;
 
 	begin_ending();
+	if (before_end)
+		before_end(before_end_state, true);
 	escape(message, sizeof(message), error->message);
 	escape(detail, sizeof(detail), error->detail);
 	escape(hint, sizeof(hint), error->hint);
 	length = snprintf(line, sizeof(line), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\","
-					  "\"detail\":\"%s\",\"hint\":\"%s\"}}\n",
-					  error->code, message, detail, hint);
+					  "\"detail\":\"%s\",\"hint\":\"%s\"%s}}\n",
+					  error->code, message, detail, hint,
+					  error->terminal ? ",\"terminal\":true" : "");
 	remove_unfinished();
 	(void) write_line(line, (size_t) length);
 	_exit(1);
@@ -175,6 +204,23 @@ builder_progress(const char *phase, uint64_t done, uint64_t total)
 }
 
 void
+builder_counters(const builder_counter *counters, size_t n)
+{
+	char		line[2048] = "{\"counters\":{";
+	size_t		length = strlen(line);
+
+	/* the names are the program's own, and few */
+	for (size_t i = 0; i < n && length < sizeof(line); i++)
+		length += (size_t) snprintf(line + length, sizeof(line) - length, "%s\"%s\":%llu",
+									i == 0 ? "" : ",", counters[i].name,
+									(unsigned long long) counters[i].value);
+	if (length < sizeof(line))
+		length += (size_t) snprintf(line + length, sizeof(line) - length, "}}\n");
+	if (length < sizeof(line) && !write_line(line, length))
+		raise(SIGTERM);
+}
+
+void
 builder_result(uint64_t nodes, double seconds, uint32_t threads, uint64_t memory,
 			   uint32_t partitions)
 {
@@ -186,6 +232,8 @@ builder_result(uint64_t nodes, double seconds, uint32_t threads, uint64_t memory
 								  (unsigned long long) memory, partitions);
 
 	begin_ending();
+	if (before_end)
+		before_end(before_end_state, false);
 	(void) write_line(line, (size_t) length);
 }
 
@@ -201,6 +249,12 @@ end_by_signal(int signal_number)
 		"\"message\":\"a file of the job became shorter or could not be read\","
 		"\"detail\":\"\",\"hint\":\"\"}}\n";
 
+	if (deferring && !signalled && signal_number != SIGBUS && signal_number != SIGALRM)
+	{
+		signalled = 1;
+		(void) alarm(DEFERRED_SECONDS);
+		return;
+	}
 	if (!ending)
 	{
 		ending = 1;
@@ -216,7 +270,7 @@ end_by_signal(int signal_number)
 void
 builder_catch_signals(void)
 {
-	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGBUS};
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGBUS, SIGALRM};
 	struct sigaction action;
 
 	memset(&action, 0, sizeof(action));
@@ -233,4 +287,18 @@ builder_catch_signals(void)
 	(void) prctl(PR_SET_PDEATHSIG, SIGTERM);
 	/* it may have ended before that */
 	check_parent();
+}
+
+void
+builder_defer_signals(bool defer)
+{
+	deferring = defer;
+	if (!defer && signalled)
+		raise(SIGTERM);
+}
+
+bool
+builder_signalled(void)
+{
+	return signalled;
 }

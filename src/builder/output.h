@@ -8,6 +8,8 @@
 #ifndef KNN_BUILDER_OUTPUT_H
 #define KNN_BUILDER_OUTPUT_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Codes of errors */
@@ -17,6 +19,10 @@
 #define BUILDER_IO "io"
 #define BUILDER_CANCELLED "cancelled"
 #define BUILDER_INTERNAL "internal"
+#define BUILDER_REMOTE "remote"			/* a build service refused, failed, was not reached */
+#define BUILDER_REPOSITORY "repository"	/* an object store did */
+#define BUILDER_NOT_FOUND "not_found"
+#define BUILDER_EXISTS "exists"			/* an object that was not to be overwritten */
 
 typedef struct builder_error
 {
@@ -24,7 +30,15 @@ typedef struct builder_error
 	char		message[256];
 	char		detail[512];
 	char		hint[256];
+	bool		terminal;		/* nobody is to try the same in another way */
 } builder_error;
+
+/*
+ * Set an error that somebody else may report: all else in it becomes empty.  Always
+ * false, for functions that return it at once.
+ */
+extern bool builder_error_set(builder_error *error, const char *code, const char *format,...)
+			__attribute__((format(printf, 3, 4)));
 
 /*
  * A progress line, unless the last one is less than a tenth of a second old (a new
@@ -35,6 +49,21 @@ extern void builder_progress(const char *phase, uint64_t done, uint64_t total);
 
 extern void builder_result(uint64_t nodes, double seconds, uint32_t threads,
 						   uint64_t memory, uint32_t partitions);
+
+/* Numbers of the whole job up to now, as a line. */
+typedef struct builder_counter
+{
+	const char *name;
+	uint64_t	value;
+} builder_counter;
+
+extern void builder_counters(const builder_counter *counters, size_t n);
+
+/*
+ * Called once before the last line, a result or an error, but not when a signal ends the
+ * program.  NULL: nothing.
+ */
+extern void builder_before_end(void (*call) (void *state, bool failed), void *state);
 
 /* An error line; removes the unfinished result and exits with status 1. */
 extern void builder_fail(const builder_error *error) __attribute__((noreturn));
@@ -54,5 +83,13 @@ extern void builder_unfinished(const char *path);
 
 /* Let signals, and the end of the parent, end the program so. */
 extern void builder_catch_signals(void);
+
+/*
+ * While they are deferred, those signals are only noted (a second one, or some seconds,
+ * end the program all the same), so that it can undo what it did elsewhere.  Those of
+ * errors are not.  No longer deferred, a noted one ends it.
+ */
+extern void builder_defer_signals(bool defer);
+extern bool builder_signalled(void);
 
 #endif

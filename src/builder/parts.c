@@ -9,8 +9,8 @@
  *			lists, and the codes of those whose first cluster it is, go to files
  *	merge	a node's list is chosen from the union of its two
  *
- * A graph of the nodes above level 0, some n/m, is built in memory as a whole: searches
- * descend through it, and it connects the clusters at every level.
+ * A graph of the nodes above level 0, some n/m, is built in memory as a whole
+ * (upper.c): searches descend through it, and it connects the clusters at every level.
  *
  * Nodes are numbered by their first cluster meanwhile ("spool ids"), so that the merge
  * reads codes that are close together: most neighbours are of the same cluster.
@@ -27,6 +27,7 @@
 #include "builder/clusters.h"
 #include "builder/memory.h"
 #include "builder/threads.h"
+#include "builder/upper.h"
 #include "core/graph_merge.h"
 #include "core/graph_prune.h"
 
@@ -60,7 +61,6 @@ typedef struct Parts
 
 	uint64_t	added;			/* for the progress */
 	uint64_t	to_add;
-	uint32_t	shift;			/* levels left out for want of memory */
 	knn_graph	graph;			/* the whole, in terms of spool ids */
 } Parts;
 
@@ -117,6 +117,24 @@ parts_for(uint64_t count, uint64_t most)
 	return wanted < 3 ? 3 : wanted > PARTS_MOST ? PARTS_MOST + 1 : (uint32_t) wanted;
 }
 
+/* The most members of a part, and how many parts; false when they are too many. */
+static bool
+plan_parts(const builder_job *job, const builder_input *input, uint32_t *most, uint32_t *count)
+{
+	*most = fitting(job, input);
+	*count = *most > 0 ? parts_for(job->count, *most) : PARTS_MOST + 1;
+	return *count <= PARTS_MOST;
+}
+
+bool
+builder_parts_possible(const builder_job *job, const builder_input *input)
+{
+	uint32_t	most;
+	uint32_t	count;
+
+	return plan_parts(job, input, &most, &count);
+}
+
 static void
 plan(Parts *parts)
 {
@@ -124,9 +142,7 @@ plan(Parts *parts)
 	builder_error error = {.code = BUILDER_OUT_OF_MEMORY};
 	uint64_t	needed;
 
-	parts->most = fitting(job, parts->input);
-	parts->count = parts->most > 0 ? parts_for(job->count, parts->most) : PARTS_MOST + 1;
-	if (parts->count <= PARTS_MOST)
+	if (plan_parts(job, parts->input, &parts->most, &parts->count))
 		return;
 	needed = memory_of_part(job, parts->input, (uint64_t) job->count * 2 / (PARTS_MOST / 2) +
 							PART_LEAST) + memory_beside(job);
@@ -279,109 +295,14 @@ build_part(Parts *parts, uint32_t number)
 	builder_release(part.vectors);
 }
 
-/* ---- the levels above ---- */
-
-static uint32_t
-level_of(const Parts *parts, uint32_t id)
-{
-	uint32_t	level = knn_node_level(parts->job->seed, id, parts->job->m);
-
-	return level > parts->shift ? level - parts->shift : 0;
-}
-
-/*
- * Nodes above level 0.  If their graph does not fit either, the lowest of their levels
- * are left out.
- */
-static uint32_t *
-list_upper(Parts *parts, uint32_t *count)
-{
-	uint32_t   *members;
-	uint32_t	n;
-
-	for (parts->shift = 0;; parts->shift++)
-	{
-		n = 0;
-		for (uint32_t id = 0; id < parts->n; id++)
-			n += level_of(parts, id) > 0;
-		if (n == 0 || memory_of_part(parts->job, parts->input, n) +
-			(uint64_t) parts->n * UPPER_BESIDE <= parts->job->memory_limit)
-			break;
-	}
-	members = builder_alloc(sizeof(uint32_t) * (uint64_t) (n > 0 ? n : 1));
-	n = 0;
-	for (uint32_t id = 0; id < parts->n; id++)
-	{
-		if (level_of(parts, id) > 0)
-			members[n++] = id;
-	}
-	*count = n;
-	return members;
-}
-
-/* Take over the lists of a graph of them, one level higher. */
-static void
-raise_levels(Parts *parts, knn_graph *upper, const uint32_t *members)
-{
-	knn_graph  *graph = &parts->graph;
-	uint32_t	m = graph->m;
-	uint32_t	at = 0;
-	knn_merger	merger;
-
-	if (knn_merger_init(&merger, upper, 2 * m) != KNN_OK)
-		builder_fail_memory();
-	graph->nupper = upper->nupper + upper->n;
-	graph->upper = builder_alloc(sizeof(uint32_t) * (uint64_t) graph->nupper * (1 + m));
-	for (uint32_t i = 0; i < upper->n; i++)
-	{
-		uint32_t	id = members[i];
-
-		graph->levels[id] = (uint8_t) (upper->levels[i] + 1);
-		graph->upper_first[id] = at;
-		at += graph->levels[id];
-		for (uint32_t level = 1; level <= graph->levels[id]; level++)
-		{
-			const uint32_t *from = level == 1 ? knn_graph_links(upper, i) :
-				knn_graph_upper(upper, i, level - 1);
-			uint32_t   *to = knn_graph_upper(graph, id, level);
-
-			/* at its own level 0 a list has room for twice as many */
-			if (from[0] > m)
-				knn_merge_lists(&merger, i, &from, 1, m, m / 2, to);
-			else
-				memcpy(to, from, sizeof(uint32_t) * (1 + from[0]));
-			for (uint32_t l = 1; l <= to[0]; l++)
-				to[l] = members[to[l]];
-		}
-	}
-	graph->entry = members[upper->entry];
-	graph->entry_level = upper->entry_level + 1;
-	knn_merger_free(&merger);
-}
-
 static void
 build_upper(Parts *parts)
 {
-	uint32_t	n;
-	uint32_t   *members = list_upper(parts, &n);
-	uint32_t   *vectors = builder_alloc(sizeof(uint32_t) * (uint64_t) n);
-	knn_graph	upper;
-	builder_addition addition = {.job = parts->job, .input = parts->input, .graph = &upper,
-		.n = n, .vectors = vectors, .base = parts->added, .total = parts->to_add};
+	builder_upper upper = {.job = parts->job, .input = parts->input, .graph = &parts->graph,
+		.vectors = parts->vectors, .beside = (uint64_t) parts->n * UPPER_BESIDE,
+		.phase = "graph", .base = parts->added, .total = parts->to_add};
 
-	parts->graph.levels = builder_alloc(parts->n);
-	parts->graph.upper_first = builder_alloc(sizeof(uint32_t) * (uint64_t) parts->n);
-	for (uint32_t i = 0; i < n; i++)
-		vectors[i] = parts->vectors[members[i]];
-	if (n > 0)
-	{
-		builder_graph_shape(&upper, parts->job, parts->input);
-		builder_add(&addition);
-		raise_levels(parts, &upper, members);
-		knn_graph_free(&upper);
-	}
-	builder_release(members);
-	builder_release(vectors);
+	builder_build_upper(&upper);
 }
 
 /* ---- merging ---- */
@@ -456,8 +377,8 @@ builder_build_in_parts(const builder_job *job, const builder_input *input)
 	for (uint32_t p = 0; p < parts.count; p++)
 		build_part(&parts, p);
 	builder_graph_shape(&parts.graph, job, input);
-	build_upper(&parts);
 	parts.graph.n = parts.graph.capacity = parts.n;
+	build_upper(&parts);
 	parts.graph.code_stride = stride;
 	parts.graph.codes = parts.codes;
 	parts.graph.factors = parts.factors;

@@ -14,4 +14,10 @@
  */
 extern uint32_t builder_build_in_parts(const builder_job *job, const builder_input *input);
 
+/*
+ * Whether the memory limit of a job is enough for that.  Of the input only the
+ * encoding is looked at, and no file of the job.
+ */
+extern bool builder_parts_possible(const builder_job *job, const builder_input *input);
+
 #endif

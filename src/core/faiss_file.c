@@ -26,11 +26,6 @@
 #define MAX_PQ_BITS		24
 #define MAX_LEVELS		256
 
-/* faiss::ScalarQuantizer::QuantizerType */
-#define QT_FP16				4
-#define QT_8BIT_DIRECT		5
-#define QT_8BIT_DIRECT_SIGNED 8
-
 /* faiss::DirectMap::Type */
 #define DIRECT_MAP_NONE		0
 #define DIRECT_MAP_ARRAY	1
@@ -145,15 +140,15 @@ take_scalar_quantizer(knn_reader *r, int32_t dimension, knn_faiss_codes *codes)
 	knn_expect_u64(r, "the dimension of the scalar quantizer", (uint64_t) dimension);
 	switch (type)
 	{
-		case QT_FP16:
+		case KNN_FAISS_QT_FP16:
 			codes->encoding = KNN_FAISS_FP16;
 			codes->size = 2 * (uint64_t) dimension;
 			break;
-		case QT_8BIT_DIRECT:
+		case KNN_FAISS_QT_8BIT_DIRECT:
 			codes->encoding = KNN_FAISS_UINT8;
 			codes->size = (uint64_t) dimension;
 			break;
-		case QT_8BIT_DIRECT_SIGNED:
+		case KNN_FAISS_QT_8BIT_DIRECT_SIGNED:
 			codes->encoding = KNN_FAISS_INT8;
 			codes->size = (uint64_t) dimension;
 			break;

@@ -19,6 +19,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* faiss::ScalarQuantizer::QuantizerType, those that are known here */
+enum
+{
+	KNN_FAISS_QT_FP16 = 4,
+	KNN_FAISS_QT_8BIT_DIRECT = 5,
+	KNN_FAISS_QT_8BIT_DIRECT_SIGNED = 8
+};
+
 typedef enum knn_faiss_structure
 {
 	KNN_FAISS_FLAT,				/* nothing but vectors */

@@ -1,6 +1,6 @@
 /*
  * graph_build_impl.h
- *		What graph_build.c and graph_build_parallel.c share; for no one else.
+ *		What the files that make graphs share; for no one else.
  *
  * Lists of links are read and changed by functions that take "shared" as a
  * constant: where it is false the compiler sees plain loads and stores.
@@ -8,6 +8,7 @@
 #ifndef KNN_CORE_GRAPH_BUILD_IMPL_H
 #define KNN_CORE_GRAPH_BUILD_IMPL_H
 
+#include <sched.h>
 #include <string.h>
 
 #include "core/graph_build.h"
@@ -28,6 +29,17 @@ static inline uint32_t *
 graph_row(const knn_graph *graph, uint32_t id, uint32_t level)
 {
 	return level == 0 ? knn_graph_links(graph, id) : knn_graph_upper(graph, id, level);
+}
+
+static inline bool
+has_link(const uint32_t *row, uint32_t id)
+{
+	for (uint32_t i = 1; i <= row[0]; i++)
+	{
+		if (row[i] == id)
+			return true;
+	}
+	return false;
 }
 
 static inline void
@@ -99,6 +111,26 @@ covered(void *state, const knn_candidate *candidate,
 			return true;
 	}
 	return false;
+}
+
+/* Tries to lock a node before the processor is left to another thread. */
+#define SPINS 200
+
+/* Locks are bytes, 0 while nobody holds them. */
+static inline void
+lock_node(uint8_t *lock)
+{
+	for (uint32_t spins = 0; __atomic_test_and_set(lock, __ATOMIC_ACQUIRE); spins++)
+	{
+		if (spins >= SPINS)
+			(void) sched_yield();
+	}
+}
+
+static inline void
+unlock_node(uint8_t *lock)
+{
+	__atomic_clear(lock, __ATOMIC_RELEASE);
 }
 
 /* A new epoch of the visited tags. */

@@ -4,13 +4,9 @@
  */
 #include "core/graph_build_parallel.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "core/graph_build_impl.h"
-
-/* Tries to lock a node before the processor is left to another thread. */
-#define SPINS 200
 
 /*
  * The entry point and its level change together: a search that begins at a node
@@ -22,26 +18,6 @@ static inline uint64_t
 make_entry(uint32_t id, uint32_t level)
 {
 	return (uint64_t) level << 32 | id;
-}
-
-/* ---- locks ---- */
-
-static void
-lock_node(knn_parallel_build *build, uint32_t id)
-{
-	uint8_t    *lock = &build->locks[id];
-
-	for (uint32_t spins = 0; __atomic_test_and_set(lock, __ATOMIC_ACQUIRE); spins++)
-	{
-		if (spins >= SPINS)
-			(void) sched_yield();
-	}
-}
-
-static void
-unlock_node(knn_parallel_build *build, uint32_t id)
-{
-	__atomic_clear(&build->locks[id], __ATOMIC_RELEASE);
 }
 
 /* ---- the reader over lists that change ---- */
@@ -105,20 +81,36 @@ knn_parallel_memory(uint64_t n, uint32_t threads)
 	return n + n * sizeof(uint16_t) * (threads > 0 ? threads - 1 : 0);
 }
 
-int
-knn_parallel_begin(knn_parallel_build *build, knn_graph *graph)
+static int
+start(knn_parallel_build *build, knn_graph *graph, uint64_t entry)
 {
 	uint32_t	n = graph->capacity;
-	uint32_t	nupper = 0;
 
 	build->graph = graph;
-	build->entry = NO_ENTRY;
+	build->entry = entry;
 	build->locks = graph->allocator.alloc(graph->allocator.context, n > 0 ? n : 1);
 	if (!build->locks)
 		return KNN_ERROR_NO_MEMORY;
 	memset(build->locks, 0, n);
 	/* the workers have scratch of their own */
 	knn_graph_scratch_free(&graph->scratch);
+	return KNN_OK;
+}
+
+int
+knn_parallel_resume(knn_parallel_build *build, knn_graph *graph)
+{
+	return start(build, graph, graph->n > 0 ? make_entry(graph->entry, graph->entry_level) : NO_ENTRY);
+}
+
+int
+knn_parallel_begin(knn_parallel_build *build, knn_graph *graph)
+{
+	uint32_t	n = graph->capacity;
+	uint32_t	nupper = 0;
+
+	if (start(build, graph, NO_ENTRY) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
 	for (uint32_t id = 0; id < n; id++)
 	{
 		uint32_t	level = knn_node_level(graph->seed, id, graph->m);
@@ -219,11 +211,11 @@ publish_level(knn_parallel_worker *worker, uint32_t id, uint32_t level, uint32_t
 	{
 		uint32_t	other = chosen[i].id;
 
-		lock_node(worker->build, other);
+		lock_node(&worker->build->locks[other]);
 		linked |= link_back(scratch, other, id, chosen[i].distance,
 							graph_row(scratch->graph, other, level),
 							level == 0 ? 2 * m : m, i == 0 && !linked, true);
-		unlock_node(worker->build, other);
+		unlock_node(&worker->build->locks[other]);
 	}
 }
 
@@ -272,5 +264,55 @@ knn_parallel_add(knn_parallel_worker *worker, uint32_t id, const void *v)
 		   !__atomic_compare_exchange_n(&build->entry, &top, mine, false,
 										__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		;
+	return KNN_OK;
+}
+
+/* ---- mending ---- */
+
+/* To the list of a node that others may change meanwhile, as far as there is room. */
+static void
+append_chosen(knn_parallel_worker *worker, uint32_t id, uint32_t n)
+{
+	const knn_graph *graph = worker->scratch.graph;
+	uint32_t   *row = knn_graph_links(graph, id);
+
+	lock_node(&worker->build->locks[id]);
+	for (uint32_t i = 0; i < n && row[0] < 2 * graph->m; i++)
+	{
+		uint32_t	other = worker->chosen[i].id;
+
+		if (other == id || has_link(row, other))
+			continue;
+		set_word(&row[1 + row[0]], other, true);
+		set_word(&row[0], row[0] + 1, true);
+	}
+	unlock_node(&worker->build->locks[id]);
+}
+
+int
+knn_parallel_mend(knn_parallel_worker *worker, uint32_t id, uint32_t width)
+{
+	knn_graph_scratch *scratch = &worker->scratch;
+	knn_search *search = &scratch->search;
+	knn_graph  *graph = scratch->graph;
+	uint32_t	entry = graph->entry;
+	uint32_t	n;
+	float		own;
+
+	knn_query_from_code(&scratch->query, &graph->encoder, &graph->factors[id],
+						knn_graph_code(graph, id), scratch->q8, scratch->qf);
+	if (graph->entry_level > 0)
+		entry = knn_search_descend(search, entry, graph->entry_level, 1);
+	next_tag(scratch);
+	if (knn_search_level(search, &entry, 1, 0, width) != KNN_OK)
+		return KNN_ERROR_NO_MEMORY;
+	score_nodes(graph, &scratch->query, &id, 1, &own);
+	if (search->beam[0].distance <= own)
+		return KNN_OK;
+	n = knn_choose_neighbours(search->beam, search->nbeam, 2 * graph->m, graph->m / 2, covered,
+							  scratch, scratch->spare);
+	memcpy(worker->chosen, search->beam, sizeof(knn_candidate) * n);
+	append_chosen(worker, id, n);
+	publish_level(worker, id, 0, n);
 	return KNN_OK;
 }

@@ -43,6 +43,11 @@ extern uint64_t knn_parallel_memory(uint64_t n, uint32_t threads);
  */
 extern int	knn_parallel_begin(knn_parallel_build *build, knn_graph *graph);
 
+/*
+ * The same for a graph all of whose nodes are there: for knn_parallel_mend.
+ */
+extern int	knn_parallel_resume(knn_parallel_build *build, knn_graph *graph);
+
 /* Once all nodes are added and the workers are freed: the graph is complete. */
 extern void knn_parallel_end(knn_parallel_build *build);
 
@@ -57,5 +62,12 @@ extern void knn_parallel_worker_free(knn_parallel_worker *worker);
  * KNN_ERROR_NO_MEMORY.
  */
 extern int	knn_parallel_add(knn_parallel_worker *worker, uint32_t id, const void *v);
+
+/*
+ * Look for a node's code with a beam of "width"; when that comes to no node as near as
+ * it, link the node at level 0 with those it came to, so that the next search goes on
+ * to it.  Threads and result as for knn_parallel_add.
+ */
+extern int	knn_parallel_mend(knn_parallel_worker *worker, uint32_t id, uint32_t width);
 
 #endif

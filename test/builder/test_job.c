@@ -220,6 +220,75 @@ test_text(void)
 	}
 }
 
+static void
+test_faiss(void)
+{
+	static const struct
+	{
+		const char *data_type;
+		const char *space;
+		const char *encoding;
+		const char *storage;	/* NULL: not said */
+		knn_faiss_encoding expected;
+	}			cases[] = {
+		{"\"float\"", "\"cosine\"", "\"rotated_1\"", NULL, KNN_FAISS_FLOAT},
+		{"\"float\"", "\"l2\"", "\"rotated_8\"", "half", KNN_FAISS_FP16},
+		{"\"float\"", "\"l2\"", "\"rotated_8\"", "none", KNN_FAISS_NO_VECTORS},
+		{"\"byte\"", "\"l2\"", "\"byte\"", NULL, KNN_FAISS_INT8},
+		{"\"binary\"", "\"hamming\"", "\"binary\"", "binary", KNN_FAISS_BITS},
+	};
+	static const char *const format = ", \"result_format\": \"faiss\"";
+	builder_job job;
+	builder_error error;
+	const char *text;
+
+	unit_case("job: results of faiss");
+	text = job_with(NULL, "");
+	if (UNIT_CHECK(builder_job_parse(&job, text, strlen(text), &error), "%s", error.message))
+	{
+		UNIT_CHECK(job.result_format == BUILDER_FORMAT_GRAPH && job.ef_search == 100 && job.graph == NULL, "defaults");
+		builder_job_free(&job);
+	}
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		Pair		others[] = {{"data_type", cases[i].data_type}, {"space", cases[i].space},
+		{"encoding", cases[i].encoding}, {NULL, NULL}};
+		char		more[200] = "";
+
+		if (cases[i].storage)
+			snprintf(more, sizeof(more), ", \"storage\": \"%s\", \"ef_search\": 7", cases[i].storage);
+		snprintf(more + strlen(more), sizeof(more) - strlen(more), "%s, \"graph\": \"/a/g\"", format);
+		text = job_with(others, more);
+		if (UNIT_CHECK(builder_job_parse(&job, text, strlen(text), &error), "%s", error.message))
+		{
+			UNIT_CHECK(job.result_format == BUILDER_FORMAT_FAISS && job.storage == cases[i].expected,
+					   "case %zu: storage %d", i, job.storage);
+			UNIT_CHECK(job.ef_search == (cases[i].storage ? 7 : 100) && strcmp(job.graph, "/a/g") == 0, "case %zu", i);
+			builder_job_free(&job);
+		}
+	}
+
+	unit_case("job: results of faiss that there are not");
+	text = job_with(NULL, ", \"result_format\": \"lucene\"");
+	refused(text, strlen(text), "\"result_format\" of the job is \"lucene\"");
+	text = job_with(NULL, ", \"storage\": \"byte\"");
+	refused(text, strlen(text), "are not stored as \"byte\"");
+	text = job_with(NULL, ", \"ef_search\": 0");
+	refused(text, strlen(text), "\"ef_search\"");
+	{
+		Pair		l1[] = {{"space", "\"l1\""}, {"encoding", "\"rotated_8\""}, {NULL, NULL}};
+		Pair		bytes[] = {{"data_type", "\"byte\""}, {"encoding", "\"byte\""}, {NULL, NULL}};
+		Pair		many[] = {{"count", "2147483648"}, {NULL, NULL}};
+
+		text = job_with(l1, format);
+		refused(text, strlen(text), "has no space \"l1\"");
+		text = job_with(bytes, format);
+		refused(text, strlen(text), "has no space \"cosine\" of vectors of data type \"byte\"");
+		text = job_with(many, format);
+		refused(text, strlen(text), "at most 2147483647 vectors");
+	}
+}
+
 int
 main(void)
 {
@@ -227,5 +296,6 @@ main(void)
 	test_keys();
 	test_values();
 	test_text();
+	test_faiss();
 	return unit_done("test_job");
 }

@@ -1,0 +1,379 @@
+/*
+ * remote.c
+ *		Builds by a service elsewhere; see remote.h.
+ *
+ * The job's vectors and ids go to the object store, the service is asked to build and then
+ * how far it is, its file is fetched, the objects are removed, and the file is converted.
+ * Objects are removed whatever happens, as far as there is time: a signal is only noted
+ * until the last one is gone.
+ */
+#include "builder/remote.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "builder/import.h"
+#include "builder/remote_job.h"
+#include "builder/remote_service.h"
+#include "builder/repository.h"
+#include "builder/wait.h"
+
+#define REMOVE_SECONDS 10		/* for all objects after a failure */
+#define REMOVE_SECONDS_CANCELLED 0.35	/* the server kills what does not end in half a second */
+#define FIRST_INTERVALS 3		/* of polling, before the first question */
+
+/* in the order of names */
+typedef enum Counter
+{
+	WRITE_SUCCESS, WRITE_FAILURE, WRITE_TIME, READ_SUCCESS, READ_FAILURE, READ_TIME,
+	BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE, STATUS_REQUEST_SUCCESS, STATUS_REQUEST_FAILURE,
+	INDEX_BUILD_SUCCESS, INDEX_BUILD_FAILURE, WAITING_TIME, COUNTERS
+} Counter;
+
+static const char *const names[COUNTERS] = {
+	"write_success_count", "write_failure_count", "successful_write_time_in_millis",
+	"read_success_count", "read_failure_count", "successful_read_time_in_millis",
+	"build_request_success_count", "build_request_failure_count", "status_request_success_count",
+	"status_request_failure_count", "index_build_success_count", "index_build_failure_count",
+	"waiting_time_in_ms",
+};
+
+typedef struct Remote
+{
+	builder_remote_job job;
+	builder_repository *repository;
+	builder_service *service;
+	uint64_t	counters[COUNTERS];
+	/* keys of objects, NULL as long as there is none that is this job's */
+	char	   *vectors;
+	char	   *ids;
+	char	   *graph;			/* what is expected: the service may name another */
+	char	   *named;
+	char	   *file;			/* the graph's local file */
+} Remote;
+
+/* ---- numbers ---- */
+
+static void
+tell_counters(const Remote *remote)
+{
+	builder_counter counters[COUNTERS];
+
+	for (int i = 0; i < COUNTERS; i++)
+		counters[i] = (builder_counter) {names[i], remote->counters[i]};
+	builder_counters(counters, COUNTERS);
+}
+
+static uint64_t
+milliseconds_since(double start)
+{
+	return (uint64_t) ((builder_now() - start) * 1000);
+}
+
+/* Count how a stage ended; its time is of successes. */
+static bool
+count(Remote *remote, bool ok, Counter success, Counter failure)
+{
+	remote->counters[ok ? success : failure]++;
+	return ok;
+}
+
+/* ---- progress and cancelling ---- */
+
+static bool
+goes_on(void *state)
+{
+	(void) state;
+	return !builder_signalled();
+}
+
+static const builder_going going = {goes_on, NULL};
+
+typedef struct Phase
+{
+	const char *name;
+	uint64_t	before;			/* bytes of earlier transfers */
+	uint64_t	total;			/* 0: of this one */
+} Phase;
+
+static bool
+tell_transfer(void *state, uint64_t done, uint64_t total)
+{
+	const Phase *phase = state;
+
+	builder_progress(phase->name, phase->before + done, phase->total ? phase->total : total);
+	return goes_on(NULL);
+}
+
+/* ---- keys ---- */
+
+static char *
+join(const char *first, size_t length, const char *second)
+{
+	char	   *text = NULL;
+
+	if (asprintf(&text, "%.*s%s", (int) length, first, second) < 0)
+		builder_fail_memory();
+	return text;
+}
+
+static char *
+append(const char *text, const char *ending)
+{
+	return join(text, strlen(text), ending);
+}
+
+/* ---- the end of objects ---- */
+
+/* Trouble here is not the job's; stderr is for whoever looks into the log. */
+static void
+remove_object(Remote *remote, char **key)
+{
+	builder_error error;
+
+	if (*key == NULL)
+		return;
+	if (!builder_repository_remove(remote->repository, *key, &error))
+		fprintf(stderr, "object \"%s\" was left behind: %s %s\n", *key, error.message, error.detail);
+	free(*key);
+	*key = NULL;
+}
+
+static void
+remove_objects(Remote *remote)
+{
+	if (remote->repository == NULL || remote->job.keep_objects)
+		return;
+	builder_repository_deadline(remote->repository,
+								builder_signalled() ? REMOVE_SECONDS_CANCELLED : REMOVE_SECONDS);
+	remove_object(remote, &remote->vectors);
+	remove_object(remote, &remote->ids);
+	remove_object(remote, &remote->graph);
+	remove_object(remote, &remote->named);
+}
+
+/* Before the last line, whoever writes it. */
+static void
+end(void *state, bool failed)
+{
+	Remote	   *remote = state;
+
+	if (failed)
+		remove_objects(remote);
+	if (remote->file)
+		(void) unlink(remote->file);
+	remote->counters[failed ? INDEX_BUILD_FAILURE : INDEX_BUILD_SUCCESS]++;
+	tell_counters(remote);
+}
+
+/* ---- stages ---- */
+
+static bool
+upload_one(Remote *remote, char **key, const char *ending, const char *path, Phase *phase,
+		   builder_error *error)
+{
+	builder_transfer transfer = {tell_transfer, phase};
+	char	   *name = append(remote->job.object, ending);
+	bool		ok = builder_repository_put(remote->repository, name, path, &transfer, error);
+
+	/*
+	 * Even a put that failed may have happened, its answer lost; but a key that was taken
+	 * before is somebody else's object.
+	 */
+	if (!ok && strcmp(error->code, BUILDER_EXISTS) == 0)
+	{
+		error->code = BUILDER_REPOSITORY;
+		free(name);
+	}
+	else
+		*key = name;
+	return ok;
+}
+
+static bool
+upload(Remote *remote, builder_error *error)
+{
+	const builder_job *build = &remote->job.build;
+	uint64_t	bits = knn_encoding_is_float(build->encoding) ? 32 :
+		build->encoding == KNN_ENCODING_BYTE ? 8 : 1;
+	uint64_t	bytes = bits * build->dimension / 8 * build->count;
+	Phase		phase = {"upload", 0, bytes + 4 * (uint64_t) build->count};
+	double		start = builder_now();
+
+	if (!upload_one(remote, &remote->vectors, ".knnvec", build->vectors, &phase, error))
+		return false;
+	phase.before = bytes;
+	if (!upload_one(remote, &remote->ids, ".knndid", build->ids, &phase, error))
+		return false;
+	remote->counters[WRITE_TIME] = milliseconds_since(start);
+	return true;
+}
+
+static bool
+submit(Remote *remote, char id[3 * BUILDER_REMOTE_TEXT], builder_error *error)
+{
+	char	   *body = builder_remote_request(&remote->job, remote->vectors, remote->ids);
+	bool		ok;
+
+	if (body == NULL)
+		builder_fail_memory();
+	/* from now on the service may write it */
+	remote->graph = append(remote->job.object, ".faiss");
+	ok = builder_service_submit(remote->service, body, id, error);
+	free(body);
+	return ok;
+}
+
+/* Sleep an interval of polling, not beyond the end; tells the progress each second. */
+static bool
+sleep_until_next(const Remote *remote, double intervals, double start, builder_error *error)
+{
+	double		timeout = remote->job.timeout;
+	double		until = builder_now() +
+		intervals * remote->job.poll_interval * (0.8 + 0.4 * builder_random());
+
+	if (until > start + timeout)
+		until = start + timeout;
+	for (;;)
+	{
+		double		now = builder_now();
+
+		builder_progress("remote", (uint64_t) (now - start), (uint64_t) ceil(timeout));
+		if (now >= until)
+			return true;
+		if (!builder_wait(until - now < 1 ? until - now : 1, &going))
+			return builder_error_set(error, BUILDER_CANCELLED, "the job was cancelled");
+	}
+}
+
+static bool
+await(Remote *remote, const char *id, builder_remote_status *status, builder_error *error)
+{
+	double		start = builder_now();
+	double		intervals = FIRST_INTERVALS;
+
+	for (;;)
+	{
+		double		left;
+		bool		ok;
+
+		ok = sleep_until_next(remote, intervals, start, error);
+		remote->counters[WAITING_TIME] = milliseconds_since(start);
+		if (!ok)
+			return false;
+		left = start + remote->job.timeout - builder_now();
+		if (left <= 0)
+			break;
+		intervals = 1;
+		ok = count(remote, builder_service_ask(remote->service, id, left > 1 ? left : 1, status, error),
+				   STATUS_REQUEST_SUCCESS, STATUS_REQUEST_FAILURE);
+		remote->counters[WAITING_TIME] = milliseconds_since(start);
+		if (!ok)
+			return false;
+		if (status->state == BUILDER_REMOTE_COMPLETED)
+			return true;
+		if (status->state == BUILDER_REMOTE_FAILED)
+		{
+			builder_error_set(error, BUILDER_REMOTE, "the build service failed to build the index");
+			snprintf(error->detail, sizeof(error->detail), "%s",
+					 status->message[0] ? status->message : "It does not say why.");
+			return false;
+		}
+	}
+	builder_error_set(error, BUILDER_REMOTE, "the build service did not finish within %.0f s",
+					  remote->job.timeout);
+	snprintf(error->hint, sizeof(error->hint),
+			 "Increase knn.remote_index_build_client_timeout, or see what the service is at.");
+	return false;
+}
+
+static bool
+download(Remote *remote, const char *name, builder_error *error)
+{
+	const char *slash = strrchr(remote->job.object, '/');
+	Phase		phase = {"download", 0, 0};
+	builder_transfer transfer = {tell_transfer, &phase};
+	double		start = builder_now();
+	char	   *path = append(remote->job.build.result, ".faiss");
+	char	   *key = join(remote->job.object,
+						   slash ? (size_t) (slash + 1 - remote->job.object) : 0, name);
+	bool		ok;
+
+	builder_unfinished(path);
+	ok = builder_repository_get(remote->repository, key, path,
+								builder_remote_result_limit(&remote->job.build), &transfer, error);
+	if (ok)
+	{
+		remote->file = path;
+		remote->counters[READ_TIME] = milliseconds_since(start);
+	}
+	/* a build here would need the same room */
+	else if (strcmp(error->code, BUILDER_IO) == 0)
+		error->terminal = true;
+	else if (strcmp(error->code, BUILDER_NOT_FOUND) == 0)
+		snprintf(error->hint, sizeof(error->hint),
+				 "The service says it has written it: check that both use the same store and bucket.");
+	if (ok && strcmp(key, remote->graph) != 0)
+		remote->named = key;
+	else
+		free(key);
+	return ok;
+}
+
+/* ---- the whole ---- */
+
+static void
+run(Remote *remote)
+{
+	builder_remote_status status;
+	char		id[3 * BUILDER_REMOTE_TEXT];
+	builder_error error;
+
+	remote->repository = builder_repository_open(&remote->job.repository, &error);
+	if (remote->repository == NULL)
+		builder_fail(&error);
+	remote->service = builder_service_open(&remote->job, &going);
+	if (remote->service == NULL)
+		builder_fail_memory();
+	if (!count(remote, upload(remote, &error), WRITE_SUCCESS, WRITE_FAILURE) ||
+		!count(remote, submit(remote, id, &error), BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE) ||
+		!await(remote, id, &status, &error) ||
+		!count(remote, download(remote, status.file_name, &error), READ_SUCCESS, READ_FAILURE))
+	{
+		if (strcmp(error.code, BUILDER_CANCELLED) == 0)
+			builder_error_set(&error, BUILDER_CANCELLED, "the job was cancelled");
+		builder_fail(&error);
+	}
+	remove_objects(remote);
+	builder_service_close(remote->service);
+	builder_repository_close(remote->repository);
+	remote->service = NULL;
+	remote->repository = NULL;
+}
+
+void
+builder_remote(const char *text, size_t length)
+{
+	static Remote remote;		/* for the end, wherever it comes from */
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	builder_error error;
+
+	builder_defer_signals(true);
+	/* a broken connection, and a limit of file sizes, are errors and not an end */
+	(void) sigaction(SIGPIPE, &ignore, NULL);
+	(void) sigaction(SIGXFSZ, &ignore, NULL);
+	if (!builder_remote_job_parse(&remote.job, text, length, &error))
+		builder_fail(&error);
+	builder_before_end(end, &remote);
+	run(&remote);
+	builder_defer_signals(false);
+	tell_counters(&remote);
+	builder_import(&remote.job.build, remote.file);
+	free(remote.file);
+	builder_remote_job_free(&remote.job);
+}

@@ -1,0 +1,29 @@
+/*
+ * remote_service.h
+ *		Requests to a build service: their retries, and what their failures are called.
+ */
+#ifndef KNN_BUILDER_REMOTE_SERVICE_H
+#define KNN_BUILDER_REMOTE_SERVICE_H
+
+#include "builder/remote_job.h"
+#include "builder/wait.h"
+
+typedef struct builder_service builder_service;
+
+/* The strings of the job must live as long; NULL: out of memory. */
+extern builder_service *builder_service_open(const builder_remote_job *job,
+											 const builder_going *going);
+extern void builder_service_close(builder_service *service);
+
+/*
+ * POST /_build: the id of the job, encoded.  Both are false with *error upon failure:
+ * BUILDER_REMOTE, BUILDER_CANCELLED or BUILDER_OUT_OF_MEMORY.
+ */
+extern bool builder_service_submit(builder_service *service, const char *body,
+								   char id[3 * BUILDER_REMOTE_TEXT], builder_error *error);
+
+/* GET /_status/id, within so many seconds. */
+extern bool builder_service_ask(builder_service *service, const char *id, double seconds,
+								builder_remote_status *status, builder_error *error);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * fuzz_remote.c
+ *		The parsers of what build services and object stores answer, and of remote jobs, on
+ *		any text.
+ *
+ *	cc -DKNN_FUZZ_MAIN ...		[RUNS] mutations of corpus/fuzz_remote
+ *	clang -fsanitize=fuzzer ...	libFuzzer
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "builder/http_text.h"
+#include "builder/remote_job.h"
+
+int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+require(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "fuzz_remote: %s\n", what);
+	abort();
+}
+
+static bool
+is_printable(const char *text)
+{
+	for (; *text; text++)
+	{
+		if (*text < 0x20 || *text >= 0x7F)
+			return false;
+	}
+	return true;
+}
+
+static void
+read_answers(const char *text, size_t size)
+{
+	builder_remote_status status;
+	builder_error error;
+	char		id[3 * BUILDER_REMOTE_TEXT];
+	char		to[32];
+
+	if (builder_remote_read_id(text, size, id, &error))
+		require(id[0] != '\0' && id[0] != '/' && strchr(id, '/') == NULL && is_printable(id), "id");
+	else
+		require(error.message[0] != '\0' && error.code != NULL, "a refusal without a reason");
+	if (builder_remote_read_status(text, size, &status, &error))
+	{
+		require(is_printable(status.message), "message");
+		require((status.state == BUILDER_REMOTE_COMPLETED) == (status.file_name[0] != '\0'), "file");
+		require(strchr(status.file_name, '/') == NULL && status.file_name[0] != '.', "path");
+	}
+	else
+		require(error.message[0] != '\0' && error.code != NULL, "a refusal without a reason");
+	if (builder_xml_element(text, size, "UploadId", to, sizeof(to)))
+		require(strlen(to) < sizeof(to) && strchr(to, '\0') != NULL, "element");
+	builder_printable(to, sizeof(to), text, size);
+	require(is_printable(to), "printable");
+}
+
+static void
+read_job(const char *text, size_t size)
+{
+	builder_remote_job job;
+	builder_error error;
+	char	   *request;
+
+	if (!builder_remote_job_parse(&job, text, size, &error))
+	{
+		require(error.message[0] != '\0' && error.code != NULL, "a refusal without a reason");
+		return;
+	}
+	require(job.endpoint[0] && job.object[0] && job.repository.container[0], "texts");
+	require(job.poll_interval >= 0 && job.timeout >= 0, "times");
+	request = builder_remote_request(&job, "v", "i");
+	require(request != NULL, "request");
+	free(request);
+	builder_remote_job_free(&job);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* exactly as long, for the sanitizer to see what is read beyond */
+	char	   *text = malloc(size > 0 ? size : 1);
+
+	if (size > 0)
+		memcpy(text, data, size);
+	read_answers(text, size);
+	read_job(text, size);
+	free(text);
+	return 0;
+}
+
+#ifdef KNN_FUZZ_MAIN
+
+static uint64_t state = 42;
+
+static uint32_t
+next_random(uint32_t limit)
+{
+	state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
+	return (uint32_t) ((state >> 33) % limit);
+}
+
+#define SEEDS 5
+#define MOST 2048
+
+int
+main(int argc, char **argv)
+{
+	static const char alphabet[] = "{}[]\":,0123456789.-+eEtfn\\u \n\0x<>&;/";
+	static uint8_t seeds[SEEDS][MOST];
+	size_t		sizes[SEEDS];
+	long		runs = argc > 1 ? atol(argv[1]) : 200000;
+
+	for (int i = 0; i < SEEDS; i++)
+	{
+		char		path[64];
+		FILE	   *file;
+
+		snprintf(path, sizeof(path), "corpus/fuzz_remote/%d", i);
+		file = fopen(path, "rb");
+		require(file != NULL, path);
+		sizes[i] = fread(seeds[i], 1, MOST, file);
+		fclose(file);
+		LLVMFuzzerTestOneInput(seeds[i], sizes[i]);
+	}
+	for (long run = 0; run < runs; run++)
+	{
+		uint8_t		text[MOST];
+		uint32_t	seed = next_random(SEEDS);
+		size_t		size = sizes[seed];
+
+		memcpy(text, seeds[seed], size);
+		for (uint32_t n = 1 + next_random(3); n > 0; n--)
+		{
+			uint32_t	at = next_random((uint32_t) size);
+
+			if (next_random(4) == 0)
+			{
+				memmove(text + at, text + at + 1, size - at - 1);
+				size--;
+			}
+			else
+				text[at] = (uint8_t) (next_random(8) ? alphabet[next_random(sizeof(alphabet) - 1)] :
+									  (char) next_random(256));
+		}
+		if (next_random(10) == 0)
+			size = next_random((uint32_t) size);
+		LLVMFuzzerTestOneInput(text, size);
+	}
+	printf("%ld inputs\n", runs);
+	return 0;
+}
+#endif

@@ -1,0 +1,185 @@
+"""Who may ask, TLS, options, the log."""
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import unittest
+import warnings
+
+from service import PROGRAM, ServiceTest, basic, until
+
+
+class Users(ServiceTest):
+    def test_users(self):
+        users = self.secret("users", "# names\nann:s3cret:with:colons\r\n\nbob:p\u00e4ss\n")
+        s = self.start("--auth-file", users)
+        for headers in ({}, basic("ann", "wrong"), basic("ann", ""), basic("", ""), basic("bob", "s3cret:with:colons"),
+                        basic("ann", "s3cret:with:colonss"), basic("ann", "s3cret:with:colon"),
+                        {"Authorization": "Basic"}, {"Authorization": "Basic ="}, {"Authorization": "Bearer x"},
+                        {"Authorization": basic("ann", "s3cret:with:colons")["Authorization"][6:]},
+                        {"Authorization": "Basic " + "A" * 4000}):
+            for method, path in (("GET", "/_heart_beat"), ("GET", "/nothing"), ("POST", "/_build"), ("GET", "/_jobs")):
+                status, answer, answered = s.request(method, path, "{}" if method == "POST" else None, headers)
+                self.assertEqual(status, 401, headers)
+                self.assertIn("Basic realm", answered["WWW-Authenticate"])
+        for headers in (basic("ann", "s3cret:with:colons"), basic("bob", "p\u00e4ss"),
+                        {"Authorization": basic("bob", "p\u00e4ss")["Authorization"].replace("Basic", "bAsic ")}):
+            self.assertEqual(s.request("GET", "/_heart_beat", headers=headers)[0], 200)
+        s.headers = basic("ann", "s3cret:with:colons")
+        s.put_vectors("a")
+        self.assertEqual(s.build("a")["file_name"], "a.faiss")
+        self.assertTrue(s.logged("user=ann"))
+        # others from now on; a file that is no good changes nothing
+        self.secret("users", "eve:x\n")
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: s.request("GET", "/_heart_beat")[0] == 401, "ann to be unknown")
+        s.headers = basic("eve", "x")
+        self.assertEqual(s.request("GET", "/_heart_beat")[0], 200)
+        self.secret("users", "no password\n")
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: s.logged("event=not_reloaded"), "the file to be refused")
+        self.assertEqual(s.request("GET", "/_heart_beat")[0], 200)
+        for secret in ("s3cret", "p\u00e4ss"):
+            self.assertFalse(s.logged(secret))
+
+    def test_files_of_users(self):
+        for text, message in (("", "no users"), ("ann\n", "line 1"), ("a:b\n:c\n", "line 2"), ("a:\n", "line 1")):
+            self.refused("--auth-file", self.secret("users", text), message=message)
+        self.refused("--auth-file", self.secret("users", "a:b\n", 0o644), message="can be read by others")
+        self.refused("--auth-file", self.root + "/none", message="could not open")
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl makes the certificates")
+class Tls(ServiceTest):
+    def certificate(self, name):
+        key = os.path.join(self.root, "key.pem")
+        cert = os.path.join(self.root, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-days", "2", "-subj", "/CN=" + name, "-addext",
+                        "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+                       check=True, stderr=subprocess.DEVNULL)
+        os.chmod(key, 0o600)
+        return cert, key
+
+    def peer(self, s, least, most):
+        """The version of a connection, and the name in the certificate."""
+        context = ssl.create_default_context(cafile=os.path.join(self.root, "cert.pem"))
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = least
+        context.maximum_version = most
+        with socket.create_connection(("127.0.0.1", s.port), 10) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                return connection.version(), connection.getpeercert()["subject"][0][0][1]
+
+    def test_tls(self):
+        cert, key = self.certificate("first")
+        s = self.service("--tls-cert", cert, "--tls-key", key)
+        s.tls = ssl.create_default_context(cafile=cert)
+        s.start()
+        s.put_vectors("a")
+        self.assertEqual(s.build("a")["file_name"], "a.faiss")
+        v = ssl.TLSVersion
+        self.assertEqual(self.peer(s, v.TLSv1_2, v.TLSv1_2), ("TLSv1.2", "first"))
+        self.assertEqual(self.peer(s, v.TLSv1_3, v.TLSv1_3), ("TLSv1.3", "first"))
+        with self.assertRaises((ssl.SSLError, ConnectionError)), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.peer(s, v.TLSv1, v.TLSv1_1)
+        self.assertNotIn(b" 200 ", s.raw(b"GET /_heart_beat HTTP/1.1\r\nHost: x\r\n\r\n"))
+        # a new certificate, while an old connection is open
+        with socket.create_connection(("127.0.0.1", s.port), 10) as plain:
+            with s.tls.wrap_socket(plain, server_hostname="127.0.0.1") as old:
+                self.certificate("second")
+                s.process.send_signal(signal.SIGHUP)
+                s.tls = ssl.create_default_context(cafile=cert)
+                until(lambda: self.name(s) == "second", "the new certificate")
+                old.sendall(b"GET /_heart_beat HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertIn(b" 200 ", old.recv(1000))
+        until(lambda: s.logged("event=reloaded"), "the reload")
+        self.assertEqual(s.status(s.jobs()["jobs"][0]["job_id"])["file_name"], "a.faiss")
+        self.secret("key.pem", "no key")
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: s.logged("event=not_reloaded"), "the key to be refused")
+        self.assertEqual(self.name(s), "second")
+        # nothing is left of what was exchanged
+        self.certificate("third")
+        before = len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        for i in range(5):
+            s.process.send_signal(signal.SIGHUP)
+            until(lambda: sum("event=reloaded" in line for line in list(s.log)) >= 2 + i, "the reload")
+        self.assertEqual(self.name(s), "third")
+        until(lambda: len(os.listdir(f"/proc/{s.process.pid}/fd")) <= before, "old files to be closed")
+
+    def name(self, s):
+        try:
+            return self.peer(s, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)[1]
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+    def test_tls_1_3(self):
+        cert, key = self.certificate("only")
+        s = self.start("--tls-cert", cert, "--tls-key", key, "--tls-min=1.3")
+        self.assertEqual(self.peer(s, ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3)[0], "TLSv1.3")
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            self.peer(s, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
+
+    def test_files(self):
+        cert, key = self.certificate("x")
+        self.refused("--tls-cert", cert, message="need each other")
+        self.refused("--tls-cert", cert, "--tls-key", self.root + "/none", message="could not open")
+        self.refused("--tls-cert", self.root + "/none", "--tls-key", key, message="could not read")
+        self.refused("--tls-cert", key, "--tls-key", key, message="could not start with the files")
+        os.chmod(key, 0o644)
+        self.refused("--tls-cert", cert, "--tls-key", key, message="can be read by others")
+        os.chmod(key, 0o600)
+        users = self.secret("users", "a:b\n")
+        public = ("--listen", "0.0.0.0:0")
+        self.refused(*public, message="--auth-file, --tls-cert and --tls-key are needed")
+        self.refused(*public, "--auth-file", users, message="--tls-cert and --tls-key are needed")
+        self.refused(*public, "--tls-cert", cert, "--tls-key", key, message="--auth-file is needed")
+        s = self.start(*public, "--auth-file", users, "--tls-cert", cert, "--tls-key", key)
+        s.end()
+
+
+class Options(ServiceTest):
+    def test_options(self):
+        for options, message in ((("--nothing",), "unknown option"), (("x",), "unknown option"),
+                                 (("--workers", "0"), "out of range"),
+                                 (("--workers", "x"), "whole number"), (("--memory-limit", "1kB"), "out of range"),
+                                 (("--memory-limit", "1 GB"), "no size"), (("--job-ttl", "5y"), "no time"),
+                                 (("--job-ttl", "99999999999999999d"), "out of range"),
+                                 (("--insecure=1",), "takes no value"), (("--tls-min", "1.1"), "neither"),
+                                 (("--repository-dir", "x"), "no absolute path"),
+                                 (("--listen", "127.0.0.1"), "no address"), (("--listen", "::1:0"), "no address"),
+                                 (("--listen", "127.0.0.1:x"), "no address"),
+                                 (("--state-dir", "/nonexistent"), "could not make file"),
+                                 (("--work-dir", self.root + "/state"), "is in use")):
+            self.refused(*options, message=message)
+        self.refused("--workers", message="needs a value", stub=False)
+        self.assertEqual(subprocess.run([PROGRAM, "serve"], stderr=subprocess.DEVNULL).returncode, 2)
+        text = subprocess.run([PROGRAM, "serve", "--help"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        self.assertIn("--state-dir", text)
+
+    def test_listening(self):
+        s = self.start("--listen", "0.0.0.0:0", "--insecure")
+        self.refused("--listen", f"127.0.0.1:{s.port}", "--work-dir", self.root, "--state-dir", self.root + "/store",
+                     message="could not listen")
+        self.refused(message="is in use")
+
+    def test_log(self):
+        s = self.start("--log-format", "json")
+        s.put_vectors("a")
+        s.build("a", tenant_id='x" event=forged\u2028')
+        s.request("GET", "/%0aevent=forged")
+        s.end()
+        events = [json.loads(line) for line in s.log]
+        self.assertEqual(events[0]["event"], "listening")
+        self.assertEqual(events[-1]["event"], "stopped")
+        started = next(event for event in events if event["event"] == "job_started")
+        self.assertEqual(started["tenant"], 'x" event=forged\u2028')
+        s = self.start()
+        s.request("GET", "/%0aevent=forged")
+        s.end()
+        self.assertFalse(any(line.startswith("event=forged") for line in s.log))
