@@ -139,7 +139,10 @@ KnnBuildTakeCodes(HnswBuild *build, const KnnSpool *spool, char **problem)
 		return false;
 	*problem = check_codes(build);
 	build->has_codes = *problem == NULL;
-	if (!build->has_codes)
+	if (build->has_codes)
+		ereport(DEBUG1,
+				(errmsg_internal("knn-builder made the codes of %u nodes", build->in_memory)));
+	else
 		CloseTransientFile(build->codes_fd);
 	return build->has_codes;
 }
