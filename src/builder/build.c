@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "builder/codes.h"
 #include "builder/export.h"
 #include "builder/file.h"
 #include "builder/memory.h"
@@ -82,7 +83,8 @@ builder_add(const builder_addition *a)
 /* ---- writing ---- */
 
 void
-builder_write(const builder_job *job, const knn_graph *graph, const uint32_t *vectors)
+builder_write(const builder_job *job, const builder_input *input, const knn_graph *graph,
+			  const uint32_t *vectors)
 {
 	uint64_t	bytes = sizeof(uint32_t) * (uint64_t) (graph->n > 0 ? graph->n : 1);
 	uint32_t   *old_of_new;
@@ -102,6 +104,8 @@ builder_write(const builder_job *job, const knn_graph *graph, const uint32_t *ve
 	if (knn_graph_order(graph, job->codes_per_page > 0 ? job->codes_per_page : 1,
 						old_of_new, new_of_old) != KNN_OK)
 		builder_fail_memory();
+	if (job->codes)
+		builder_write_codes(job, input, old_of_new, vectors);
 
 	builder_file_begin(&file, job->result, knn_graph_file_size(graph->n, graph->nupper, graph->m));
 	if (knn_graph_file_write(graph, old_of_new, new_of_old, &sink) != KNN_OK)
@@ -124,7 +128,7 @@ build_whole(const builder_job *job, const builder_input *input)
 	builder_add(&addition);
 	/* what the numbering needs fits into the room of the codes */
 	knn_graph_finish(&graph);
-	builder_write(job, &graph, NULL);
+	builder_write(job, input, &graph, NULL);
 	knn_graph_free(&graph);
 }
 

@@ -454,7 +454,7 @@ builder_import(const builder_job *job, const char *faiss_path)
 	give_room(&im, im.graph.codes, im.code_bytes);
 	give_room(&im, im.graph.factors, im.factor_bytes);
 
-	builder_write(job, &im.graph, NULL);
+	builder_write(job, &im.input, &im.graph, NULL);
 	give_room(&im, im.graph.links, im.link_bytes);
 	builder_release(im.graph.levels);
 	builder_release(im.graph.upper_first);

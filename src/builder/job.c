@@ -86,6 +86,7 @@ static const builder_key keys[] = {
 	{"storage", BUILDER_KEY_WORD, offsetof(Raw, storage), 0, 0, storage_names, NULL, true},
 	{"ef_search", BUILDER_KEY_UINT32, VALUE(ef_search), 1, 1000000, NULL, NULL, true},
 	{"graph", BUILDER_KEY_TEXT, VALUE(graph), 0, 0, NULL, NULL, true},
+	{"codes", BUILDER_KEY_TEXT, VALUE(codes), 0, 0, NULL, NULL, true},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -119,6 +120,9 @@ check_combination(const Raw *raw, builder_error *error)
 	if (raw->data_type == DATA_BINARY && raw->values.dimension % 8 != 0)
 		return refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
 					  raw->values.dimension);
+	if (raw->values.codes && raw->data_type != DATA_FLOAT)
+		return refuse(error, "vectors of data type \"%s\" are their own codes",
+					  data_type_names[raw->data_type]);
 	return true;
 }
 
@@ -204,5 +208,6 @@ builder_job_free(builder_job *job)
 	free(job->ids);
 	free(job->result);
 	free(job->graph);
-	job->vectors = job->ids = job->result = job->graph = NULL;
+	free(job->codes);
+	job->vectors = job->ids = job->result = job->graph = job->codes = NULL;
 }

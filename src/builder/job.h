@@ -28,6 +28,7 @@ typedef struct builder_job
 	char	   *ids;
 	char	   *result;
 	char	   *graph;			/* of faiss, to be imported; or NULL */
+	char	   *codes;			/* of floats; NULL for none */
 	uint32_t	dimension;
 	uint32_t	count;
 	knn_space	space;

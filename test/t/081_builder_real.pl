@@ -98,6 +98,7 @@ foreach my $space ('l2', 'cosine', 'ip', 'l1', 'linf')
 }
 my $log = slurp_file($node->logfile);
 like($log, qr/knn-builder built a graph of $rows nodes in \S+ s: 2 threads/, 'with two threads, each vector once');
+is(scalar(() = $log =~ /knn-builder made the codes of $rows nodes/g), 5, 'and it makes the codes of every space');
 nothing_left('spaces');
 
 # levels and kinds of vectors
@@ -108,6 +109,7 @@ foreach my $with ('compression_level = "32x"', 'compression_level = "2x"', 'comp
 	check_structure($node, 't_idx', $with);
 	drop();
 }
+is(scalar(() = slurp_file($node->logfile) =~ /knn-builder made the codes of $rows nodes/g), 9, 'and the codes of every level');
 foreach my $case (
 	[ 'half', 'l2', "knn_vector(64, 'half')", 'SELECT id, v::real[]::knn_vector::%s FROM t WHERE v IS NOT NULL' ],
 	[ 'byte', 'cosine', "knn_vector(64, 'byte')", 'SELECT id, (SELECT array_agg(round(e * 40)) FROM unnest(v::real[]) e)::real[]::knn_vector::%s FROM t WHERE id <= 3000' ],
