@@ -6,8 +6,12 @@
 
 #include "am/build_vectors.h"
 
-#include "storage/shmem.h"
+#include "commands/tablespace.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#define BUFFER_SIZE ((Size) 256 * 1024)
 
 void
 KnnBuildVectorsBegin(KnnBuildVectors *vectors, MemoryContext context, Size item_size, uint64 memory)
@@ -16,8 +20,91 @@ KnnBuildVectorsBegin(KnnBuildVectors *vectors, MemoryContext context, Size item_
 	vectors->context = context;
 	vectors->item_size = item_size;
 	vectors->memory = memory;
-	vectors->scratch = MemoryContextAlloc(context, item_size);
 }
+
+/* ---- the file ---- */
+
+static void
+open_file(KnnBuildVectors *vectors)
+{
+	PrepareTempTablespaces();
+	vectors->file = OpenTemporaryFile(false);
+	vectors->buffer_room = Max(BUFFER_SIZE / vectors->item_size, 1);
+	vectors->buffer = MemoryContextAlloc(vectors->context, vectors->buffer_room * vectors->item_size);
+}
+
+static void
+write_buffer(KnnBuildVectors *vectors)
+{
+	Size		left = vectors->buffered * vectors->item_size;
+	char	   *from = vectors->buffer;
+	off_t		offset = vectors->first * vectors->item_size;
+
+	CHECK_FOR_INTERRUPTS();
+	while (left > 0)
+	{
+		int			n;
+
+		errno = 0;
+		n = FileWrite(vectors->file, from, left, offset, WAIT_EVENT_BUFFILE_WRITE);
+		if (n <= 0)
+		{
+			if (errno == 0)
+				errno = ENOSPC;
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not write to file \"%s\": %m", FilePathName(vectors->file))));
+		}
+		from += n;
+		offset += n;
+		left -= n;
+	}
+	vectors->dirty = false;
+}
+
+static void
+read_items(KnnBuildVectors *vectors, uint64 first, uint64 count, char *to)
+{
+	uint64		left = count * vectors->item_size;
+	off_t		offset = first * vectors->item_size;
+
+	while (left > 0)
+	{
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		errno = 0;
+		n = FileRead(vectors->file, to, Min(left, 4 * BUFFER_SIZE), offset, WAIT_EVENT_BUFFILE_READ);
+		if (n <= 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read vectors back from file \"%s\": %m",
+							FilePathName(vectors->file))));
+		to += n;
+		offset += n;
+		left -= n;
+	}
+}
+
+/* Items of the file, from this one on, so many as are asked for next, it seems. */
+static void
+fill_buffer(KnnBuildVectors *vectors, uint64 number)
+{
+	uint64		count = 1;
+	uint64		written = vectors->nitems - vectors->in_memory;
+
+	if (vectors->dirty)
+		write_buffer(vectors);
+	else if (number == vectors->first + vectors->buffered)
+		count = Min(vectors->buffered * 2, vectors->buffer_room);
+	vectors->buffered = 0;
+	count = Min(count, written - number);
+	read_items(vectors, number, count, vectors->buffer);
+	vectors->first = number;
+	vectors->buffered = count;
+}
+
+/* ---- items ---- */
 
 static void
 grow(KnnBuildVectors *vectors)
@@ -45,13 +132,18 @@ KnnBuildVectorsAppend(KnnBuildVectors *vectors, const void *item)
 	}
 	else
 	{
-		MemoryContext old = MemoryContextSwitchTo(vectors->context);
-
-		if (vectors->file == NULL)
-			vectors->file = BufFileCreateTemp(false);
-		BufFileWrite(vectors->file, (void *) item, vectors->item_size);
-		vectors->position = UINT64_MAX;
-		MemoryContextSwitchTo(old);
+		if (vectors->file == 0)
+			open_file(vectors);
+		else if (!vectors->dirty || vectors->buffered == vectors->buffer_room)
+		{
+			if (vectors->dirty)
+				write_buffer(vectors);
+			vectors->first = vectors->nitems - vectors->in_memory;
+			vectors->buffered = 0;
+		}
+		memcpy(vectors->buffer + vectors->item_size * vectors->buffered, item, vectors->item_size);
+		vectors->buffered++;
+		vectors->dirty = true;
 	}
 	vectors->nitems++;
 }
@@ -62,27 +154,47 @@ KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number)
 	Assert(number < vectors->nitems);
 	if (number < vectors->in_memory)
 		return vectors->items + vectors->item_size * number;
-	if (number != vectors->position &&
-		BufFileSeek(vectors->file, 0,
-					(off_t) ((number - vectors->in_memory) * vectors->item_size), SEEK_SET) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in temporary file: %m")));
-	if (BufFileRead(vectors->file, vectors->scratch, vectors->item_size) != vectors->item_size)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read vectors back from temporary file: %m")));
-	vectors->position = number + 1;
-	return vectors->scratch;
+	number -= vectors->in_memory;
+	if (number < vectors->first || number >= vectors->first + vectors->buffered)
+		fill_buffer(vectors, number);
+	return vectors->buffer + vectors->item_size * (number - vectors->first);
+}
+
+char *
+KnnBuildVectorsPath(KnnBuildVectors *vectors)
+{
+	const char *path;
+
+	Assert(vectors->in_memory == 0 && vectors->file != 0);
+	if (vectors->dirty)
+		write_buffer(vectors);
+	path = FilePathName(vectors->file);
+	return is_absolute_path(path) ? pstrdup(path) : psprintf("%s/%s", DataDir, path);
+}
+
+void
+KnnBuildVectorsLoad(KnnBuildVectors *vectors, uint64 limit)
+{
+	if (vectors->in_memory > 0 || vectors->nitems == 0 ||
+		vectors->nitems > limit / vectors->item_size)
+		return;
+	if (vectors->dirty)
+		write_buffer(vectors);
+	vectors->items = MemoryContextAllocHuge(vectors->context,
+											mul_size(vectors->item_size, vectors->nitems));
+	read_items(vectors, 0, vectors->nitems, vectors->items);
+	vectors->in_memory = vectors->nitems;
 }
 
 void
 KnnBuildVectorsEnd(KnnBuildVectors *vectors)
 {
-	if (vectors->file)
-		BufFileClose(vectors->file);
+	if (vectors->file != 0)
+	{
+		FileClose(vectors->file);
+		pfree(vectors->buffer);
+	}
 	if (vectors->items)
 		pfree(vectors->items);
-	pfree(vectors->scratch);
 	memset(vectors, 0, sizeof(*vectors));
 }

@@ -3,14 +3,16 @@
  *		The vectors that a build has read from the table, in their order.
  *
  * Items of one size: the first ones in memory, as many as it is given, those after
- * them in a temporary file.
+ * them in a temporary file, one after the other and with nothing else, so that
+ * another program can be given the file.  It counts against temp_file_limit, and goes
+ * with the build, or the statement.
  */
 #ifndef KNN_AM_BUILD_VECTORS_H
 #define KNN_AM_BUILD_VECTORS_H
 
 #include "postgres.h"
 
-#include "storage/buffile.h"
+#include "storage/fd.h"
 
 typedef struct KnnBuildVectors
 {
@@ -20,10 +22,15 @@ typedef struct KnnBuildVectors
 	char	   *items;
 	uint64		in_memory;		/* items kept there */
 	uint64		room;
-	BufFile    *file;			/* the others; NULL if there are none */
 	uint64		nitems;
-	uint64		position;		/* of the file: item that is read next */
-	char	   *scratch;
+
+	/* the others, by their number in the file */
+	File		file;			/* 0 if there is none */
+	char	   *buffer;			/* a run of its items */
+	uint64		buffer_room;
+	uint64		first;			/* that is in the buffer */
+	uint64		buffered;
+	bool		dirty;			/* they are still to be written */
 } KnnBuildVectors;
 
 extern void KnnBuildVectorsBegin(KnnBuildVectors *vectors, MemoryContext context, Size item_size, uint64 memory);
@@ -31,6 +38,18 @@ extern void KnnBuildVectorsAppend(KnnBuildVectors *vectors, const void *item);
 
 /* An item by number; valid until the next call. */
 extern const void *KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number);
+
+/*
+ * The absolute path of the file, which has all that was appended; no item may be in
+ * memory, and one must be there.  palloc'd.
+ */
+extern char *KnnBuildVectorsPath(KnnBuildVectors *vectors);
+
+/*
+ * Take all items into memory, if they need no more than so many bytes: for who will
+ * ask for them in another order.  Nothing can be appended after that.
+ */
+extern void KnnBuildVectorsLoad(KnnBuildVectors *vectors, uint64 limit);
 
 extern void KnnBuildVectorsEnd(KnnBuildVectors *vectors);
 

@@ -52,6 +52,10 @@ typedef struct HnswBuild
 								 * graph_file, its nodes numbered for good, and
 								 * it has no codes */
 	knn_graph_file graph_file;
+
+	/* third pass */
+	BlockNumber blocks;			/* of the index */
+	BlockNumber next_block;		/* that is to be filled */
 } HnswBuild;
 
 /* The number in build->graph of the node that the index will number id. */

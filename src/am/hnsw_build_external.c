@@ -2,8 +2,9 @@
  * hnsw_build_external.c
  *		Second pass of a build of knn_hnsw by the program knn-builder.
  *
- * The vectors are written to a spool directory, as float32, int8 or packed bits
- * (.knnvec, .knndid); the program makes a graph of them with as many threads as
+ * The program gets the vectors as float32, int8 or packed bits (.knnvec, .knndid):
+ * the file that the first pass wrote, or, where that has halves, a copy in the spool
+ * directory.  It makes a graph of them with as many threads as
  * it is given, and its file is checked before anything else looks at it
  * (core/graph_file.h).  Codes are made here: the program decides who is linked
  * with whom, and in which order nodes are numbered, nothing else.
@@ -61,18 +62,31 @@ space_name(knn_space space)
 	return NULL;				/* not reached */
 }
 
+/* Are the vectors of the first pass what the graph is made of, or halves? */
+static bool
+kept_as_elements(const HnswBuild *build)
+{
+	return build->shape.vectors != KNN_VECTORS_HALF;
+}
+
+static void
+append_text(StringInfo json, const char *key, const char *text)
+{
+	appendStringInfo(json, ",\"%s\":", key);
+	escape_json(json, text);
+}
+
 static void
 append_path(StringInfo json, const KnnJob *job, const char *key, const char *name)
 {
 	char		path[MAXPGPATH];
 
 	KnnSpoolPath(&job->spool, name, path);
-	appendStringInfo(json, ",\"%s\":", key);
-	escape_json(json, path);
+	append_text(json, key, path);
 }
 
 static char *
-describe(const HnswBuild *build, const KnnJob *job)
+describe(HnswBuild *build, const KnnJob *job)
 {
 	const KnnShape *shape = &build->shape;
 	const char *data_type = "float";
@@ -87,7 +101,10 @@ describe(const HnswBuild *build, const KnnJob *job)
 
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cpu\"");
-	append_path(&json, job, "vectors", VECTORS_FILE);
+	if (kept_as_elements(build))
+		append_text(&json, "vectors", KnnBuildVectorsPath(&build->read));
+	else
+		append_path(&json, job, "vectors", VECTORS_FILE);
 	append_path(&json, job, "ids", IDS_FILE);
 	append_path(&json, job, "result", RESULT_FILE);
 	appendStringInfo(&json, ",\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\","
@@ -101,48 +118,78 @@ describe(const HnswBuild *build, const KnnJob *job)
 }
 
 /*
- * The vectors and their ids.  The files are open until the job is done, since
- * they count against temp_file_limit that long.
+ * What the first pass did not write already.  The files are open until the job is
+ * done, since they count against temp_file_limit that long.
  */
-static bool
-write_vectors(HnswBuild *build, KnnJob *job, KnnSpoolFile *vectors, KnnSpoolFile *ids,
-			  KnnJobFailure *failure)
+typedef struct Input
+{
+	KnnSpoolFile vectors;
+	KnnSpoolFile ids;
+	bool		has_vectors;
+} Input;
+
+static void
+write_vectors(HnswBuild *build, Input *input)
 {
 	Size		size = KnnElementsSize(&build->shape);
-	const void *kept;
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
-	bool		written;
-	int			error;
 
-	KnnSpoolFileBegin(vectors, &job->spool, VECTORS_FILE);
-	KnnSpoolFileBegin(ids, &job->spool, IDS_FILE);
-	for (uint32 i = 0; i < build->n && vectors->error == 0 && ids->error == 0; i++)
+	for (uint32 i = 0; i < build->n && input->vectors.error == 0; i++)
 	{
-		int32		id = (int32) i;
+		const void *kept = KnnBuildVectorsGet(&build->read, i);
 
 		CHECK_FOR_INTERRUPTS();
-		kept = KnnBuildVectorsGet(&build->read, i);
-		KnnSpoolFileWrite(vectors, KnnElementsOfStored(&build->shape, kept, scratch), size);
-		KnnSpoolFileWrite(ids, &id, sizeof(id));
+		KnnSpoolFileWrite(&input->vectors, KnnElementsOfStored(&build->shape, kept, scratch), size);
 		if (i % PROGRESS_EVERY == PROGRESS_EVERY - 1)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
-	written = KnnSpoolFileEnd(vectors);
-	error = errno;
-	if (!KnnSpoolFileEnd(ids) && written)
-	{
-		written = false;
-		error = errno;
-	}
-	if (!written)
-	{
-		failure->detail = psprintf("Its vectors could not be written to \"%s\": %s.",
-								   job->spool.path, strerror(error));
-		failure->hint = error == ENOSPC ?
-			pstrdup("It needs room for another copy of the vectors there.") : NULL;
-	}
 	pfree(scratch);
-	return written;
+}
+
+static void
+write_ids(const HnswBuild *build, Input *input)
+{
+	for (uint32 i = 0; i < build->n && input->ids.error == 0; i++)
+	{
+		int32		id = (int32) i;
+
+		KnnSpoolFileWrite(&input->ids, &id, sizeof(id));
+	}
+}
+
+static bool
+write_input(HnswBuild *build, KnnJob *job, Input *input, KnnJobFailure *failure)
+{
+	int			error = 0;
+
+	input->has_vectors = !kept_as_elements(build);
+	if (input->has_vectors)
+	{
+		KnnSpoolFileBegin(&input->vectors, &job->spool, VECTORS_FILE);
+		write_vectors(build, input);
+		if (!KnnSpoolFileEnd(&input->vectors))
+			error = errno;
+	}
+	KnnSpoolFileBegin(&input->ids, &job->spool, IDS_FILE);
+	if (error == 0)
+		write_ids(build, input);
+	if (!KnnSpoolFileEnd(&input->ids) && error == 0)
+		error = errno;
+	if (error == 0)
+		return true;
+	failure->detail = psprintf("Its vectors could not be written to \"%s\": %s.",
+							   job->spool.path, strerror(error));
+	failure->hint = error == ENOSPC ?
+		pstrdup("It needs room for another copy of the vectors there.") : NULL;
+	return false;
+}
+
+static void
+close_input(Input *input)
+{
+	if (input->has_vectors)
+		KnnSpoolFileClose(&input->vectors);
+	KnnSpoolFileClose(&input->ids);
 }
 
 /* ---- progress ---- */
@@ -302,19 +349,19 @@ KnnBuildWantsExternal(const HnswBuild *build)
 }
 
 /*
- * temp_file_limit would be an error, where the server alone can do without a
- * second copy of the vectors.  What else the session has of temporary files is
+ * temp_file_limit would be an error, where the server alone can do without what is
+ * written for the program.  What else the session has of temporary files is
  * not known; it may still be that error.
  */
 static bool
 fits_temp_file_limit(const HnswBuild *build, KnnJobFailure *failure)
 {
-	uint64		needed = (uint64) build->n *
-		(build->kept_size + KnnElementsSize(&build->shape) + sizeof(int32));
+	uint64		copy = kept_as_elements(build) ? 0 : KnnElementsSize(&build->shape);
+	uint64		needed = (uint64) build->n * (build->kept_size + copy + sizeof(int32));
 
 	if (temp_file_limit < 0 || needed <= (uint64) temp_file_limit * 1024)
 		return true;
-	failure->detail = psprintf("Its vectors, twice, need %llu kB of temporary files, more than temp_file_limit.",
+	failure->detail = psprintf("Its files need %llu kB of temporary files, more than temp_file_limit.",
 							   (unsigned long long) (needed / 1024 + 1));
 	failure->hint = NULL;
 	return false;
@@ -323,14 +370,13 @@ fits_temp_file_limit(const HnswBuild *build, KnnJobFailure *failure)
 static bool
 run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 {
-	KnnSpoolFile vectors;
-	KnnSpoolFile ids;
+	Input		input;
 	KnnMessage *result = palloc(sizeof(KnnMessage));
 	bool		done;
 
 	set_phase(build, KNN_HNSW_PHASE_SPOOL);
 	KnnJobBegin(job);
-	done = write_vectors(build, job, &vectors, &ids, failure) &&
+	done = write_input(build, job, &input, failure) &&
 		KnnJobRun(job, "build", describe(build, job), show_progress, NULL, result, failure);
 	if (done)
 	{
@@ -343,8 +389,7 @@ run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 		set_phase(build, KNN_HNSW_PHASE_CHECK);
 		done = read_graph(build, job, result, failure);
 	}
-	KnnSpoolFileClose(&vectors);
-	KnnSpoolFileClose(&ids);
+	close_input(&input);
 	return done;
 }
 

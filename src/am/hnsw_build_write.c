@@ -12,6 +12,21 @@
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
+/* ---- columns ---- */
+
+static void
+begin_column(const HnswBuild *build, KnnColumnWriter *writer, KnnColumn column)
+{
+	KnnColumnWriterBeginAt(writer, build->index, &build->columns[column], column, build->next_block);
+}
+
+static void
+end_column(HnswBuild *build, KnnColumnWriter *writer)
+{
+	KnnColumnWriterEnd(writer);
+	build->next_block = writer->next;
+}
+
 /* Rows of one node beyond the first, in a chain through next[]. */
 typedef struct DuplicateLists
 {
@@ -70,7 +85,7 @@ write_tids(HnswBuild *build, const DuplicateLists *lists)
 	KnnColumnWriter writer;
 	uint32		chain = 0;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_TID], KNN_COLUMN_TID);
+	begin_column(build, &writer, KNN_COLUMN_TID);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = build->old_of_new[id];
@@ -91,7 +106,7 @@ write_tids(HnswBuild *build, const DuplicateLists *lists)
 		}
 		KnnColumnWriterAppend(&writer, &item);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 }
 
 static void
@@ -100,7 +115,7 @@ write_chains(HnswBuild *build, const DuplicateLists *lists)
 	KnnColumnWriter writer;
 	uint32		chain = 0;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CHAIN], KNN_COLUMN_CHAIN);
+	begin_column(build, &writer, KNN_COLUMN_CHAIN);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		duplicate = lists->head[build->old_of_new[id]];
@@ -119,7 +134,7 @@ write_chains(HnswBuild *build, const DuplicateLists *lists)
 			KnnColumnWriterAppend(&writer, &item);
 		}
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 }
 
 static int
@@ -140,7 +155,7 @@ write_links(HnswBuild *build)
 	KnnColumnWriter writer;
 	uint32		upper = 0;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_LINKS], KNN_COLUMN_LINKS);
+	begin_column(build, &writer, KNN_COLUMN_LINKS);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = KnnBuildNode(build, id);
@@ -157,7 +172,7 @@ write_links(HnswBuild *build)
 		pg_qsort(item->links, row[0], sizeof(uint32), compare_ids);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -169,7 +184,7 @@ write_upper(HnswBuild *build)
 	KnnUpperItem *item = palloc(width);
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_UPPER], KNN_COLUMN_UPPER);
+	begin_column(build, &writer, KNN_COLUMN_UPPER);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = KnnBuildNode(build, id);
@@ -185,7 +200,7 @@ write_upper(HnswBuild *build)
 			KnnColumnWriterAppend(&writer, item);
 		}
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -207,7 +222,7 @@ write_codes(HnswBuild *build)
 	KnnColumnWriter writer;
 
 	encoder.encoding = build->shape.encoding;
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
+	begin_column(build, &writer, KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = build->old_of_new[id];
@@ -229,7 +244,7 @@ write_codes(HnswBuild *build)
 		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 	pfree(elements);
 	pfree(scratch);
@@ -239,94 +254,79 @@ static void
 write_vectors(HnswBuild *build)
 {
 	uint32		width = build->columns[KNN_COLUMN_VECTOR].width;
-	char	   *item = palloc0(Max(width, build->kept_size));
+	char	   *item;
 	KnnColumnWriter writer;
 
 	if (width == 0)
 		return;
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
+	/* halves take a multiple of 4 bytes */
+	item = palloc0(Max(width, build->kept_size));
+	begin_column(build, &writer, KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
-		memcpy(item, KnnBuildVectorsGet(&build->read, build->old_of_new[id]), build->kept_size);
-		KnnColumnWriterAppend(&writer, item);
+		const void *kept = KnnBuildVectorsGet(&build->read, build->old_of_new[id]);
+
+		if (width > build->kept_size)
+			kept = memcpy(item, kept, build->kept_size);
+		KnnColumnWriterAppend(&writer, kept);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
+/* The metapage tells the extents. */
 static void
-add_extent(KnnMetaPage *meta, const KnnColumnShape *columns, KnnGroup group, uint32 nitems)
-{
-	KnnMetaExtent *extent;
-	BlockNumber blocks;
-
-	if (nitems == 0)
-		return;
-	blocks = KnnExtentBlocks(columns, group, nitems);
-	if (blocks > MaxBlockNumber - meta->nblocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("index would have more than %u blocks", MaxBlockNumber),
-				 errhint("Partition the table.")));
-	extent = &meta->extents[meta->nextents++];
-	extent->group = group;
-	extent->nitems = nitems;
-	extent->first_block = meta->nblocks;
-	meta->nblocks += blocks;
-	meta->used[group] = nitems;
-}
-
-/*
- * The metapage tells the extents, and the columns follow in their order; each
- * column writer must end where the next begins.
- */
-void
-KnnBuildWritePages(HnswBuild *build)
+write_meta(HnswBuild *build, const DuplicateLists *lists)
 {
 	const knn_graph *graph = &build->graph;
-	DuplicateLists lists;
-	KnnMetaPage *meta;
-	Buffer		buffer;
-	BlockNumber expected;
+	Buffer		buffer = KnnMetaPageBegin(build->index, &build->shape);
+	KnnMetaPage *meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
 
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_WRITE);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
-	list_duplicates(build, &lists);
-
-	buffer = ReadBufferExtended(build->index, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-	if (BufferGetBlockNumber(buffer) != KNN_META_BLOCK)
-		elog(ERROR, "index \"%s\" is not empty", RelationGetRelationName(build->index));
-	KnnMetaPageInit(BufferGetPage(buffer), &build->shape);
-	meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
 	if (build->in_memory > 0)
 	{
 		meta->entry = KnnBuildId(build, graph->entry);
 		meta->entry_level = graph->entry_level;
 		if (build->centre)
-			add_extent(meta, build->columns, KNN_GROUP_CENTRE, 1);
-		add_extent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
-		add_extent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
-		add_extent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
-		KnnPageCover(BufferGetPage(buffer), offsetof(KnnMetaPage, extents) +
-					 sizeof(KnnMetaExtent) * meta->nextents);
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, lists));
 	}
-	expected = meta->nblocks;
-	MarkBufferDirty(buffer);
-	UnlockReleaseBuffer(buffer);
+	build->blocks = KnnMetaPageEnd(buffer);
+}
 
+static void
+write_centre(HnswBuild *build)
+{
+	KnnColumnWriter writer;
+
+	if (build->centre == NULL)
+		return;
+	begin_column(build, &writer, KNN_COLUMN_CENTRE);
+	KnnColumnWriterAppend(&writer, build->centre);
+	end_column(build, &writer);
+}
+
+/*
+ * The columns follow the metapage in the order of its extents; each column must end
+ * where the next begins.
+ */
+void
+KnnBuildWritePages(HnswBuild *build)
+{
+	DuplicateLists lists;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_WRITE);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
+	list_duplicates(build, &lists);
+	write_meta(build, &lists);
+	build->next_block = KNN_META_BLOCK + 1;
+	KnnReserveBlocks(build->index, build->blocks);
 	if (build->in_memory > 0)
 	{
-		if (build->centre)
-		{
-			KnnColumnWriter writer;
-
-			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-								 KNN_COLUMN_CENTRE);
-			KnnColumnWriterAppend(&writer, build->centre);
-			KnnColumnWriterEnd(&writer);
-		}
+		write_centre(build);
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);
@@ -335,10 +335,10 @@ KnnBuildWritePages(HnswBuild *build)
 		if (lists.head)
 			write_chains(build, &lists);
 	}
-	if (RelationGetNumberOfBlocks(build->index) != expected)
-		elog(ERROR, "index \"%s\" has %u blocks after its build, expected %u",
-			 RelationGetRelationName(build->index),
-			 RelationGetNumberOfBlocks(build->index), expected);
+	if (build->next_block != build->blocks)
+		elog(ERROR, "columns of index \"%s\" end at block %u, expected %u",
+			 RelationGetRelationName(build->index), build->next_block, build->blocks);
+	KnnCheckBuiltBlocks(build->index, build->blocks);
 }
 
 /* Insert the vector at a position of the file, for one row. */

@@ -468,10 +468,18 @@ typedef struct KnnColumnWriter
 	Relation	index;
 	const KnnColumnShape *shape;
 	KnnColumn	column;
+	BlockNumber next;			/* to be filled; P_NEW for one that is added at
+								 * the end of the relation */
 	Buffer		buffer;			/* page being filled, locked; or invalid */
 	uint32		used;			/* bytes of its contents */
 	uint32		items;			/* items in it */
 } KnnColumnWriter;
+
+/*
+ * Make the relation so many blocks long, of zeros, with room on disk for them.  ERROR
+ * where there is none.
+ */
+extern void KnnReserveBlocks(Relation index, BlockNumber nblocks);
 
 /*
  * Append the items of one column of a new extent at the end of the relation;
@@ -479,6 +487,11 @@ typedef struct KnnColumnWriter
  */
 extern void KnnColumnWriterBegin(KnnColumnWriter *writer, Relation index,
 								 const KnnColumnShape *shape, KnnColumn column);
+
+/* The same into blocks that were reserved, from this one on. */
+extern void KnnColumnWriterBeginAt(KnnColumnWriter *writer, Relation index,
+								   const KnnColumnShape *shape, KnnColumn column,
+								   BlockNumber first);
 extern void KnnColumnWriterAppend(KnnColumnWriter *writer, const void *item);
 extern void KnnColumnWriterEnd(KnnColumnWriter *writer);
 
