@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/crc.h"
+
 #define MAGIC "KNNGRAPH"
 #define READ_AT_ONCE ((size_t) 1 << 20)
 #define WRITE_AT_ONCE ((size_t) 1 << 16)
@@ -49,55 +51,6 @@ put64(uint8_t *p, uint64_t v)
 {
 	put32(p, (uint32_t) v);
 	put32(p + 4, (uint32_t) (v >> 32));
-}
-
-/*
- * CRC-32C, eight bytes at a time.  The tables are made for each file: they are
- * small, and the core has no variables of its own.
- */
-typedef struct Crc
-{
-	uint32_t	value;
-	uint32_t	table[8][256];
-} Crc;
-
-static void
-crc_init(Crc *crc)
-{
-	crc->value = ~UINT32_C(0);
-	for (uint32_t i = 0; i < 256; i++)
-	{
-		uint32_t	c = i;
-
-		for (int bit = 0; bit < 8; bit++)
-			c = c >> 1 ^ (UINT32_C(0x82F63B78) & -(c & 1));
-		crc->table[0][i] = c;
-	}
-	for (uint32_t i = 0; i < 256; i++)
-	{
-		for (int t = 1; t < 8; t++)
-			crc->table[t][i] = crc->table[t - 1][i] >> 8 ^
-				crc->table[0][crc->table[t - 1][i] & 0xFF];
-	}
-}
-
-static void
-crc_add(Crc *crc, const uint8_t *p, size_t n)
-{
-	uint32_t	c = crc->value;
-
-	for (; n >= 8; n -= 8, p += 8)
-	{
-		uint32_t	low = c ^ get32(p);
-
-		c = crc->table[7][low & 0xFF] ^ crc->table[6][low >> 8 & 0xFF] ^
-			crc->table[5][low >> 16 & 0xFF] ^ crc->table[4][low >> 24] ^
-			crc->table[3][p[4]] ^ crc->table[2][p[5]] ^
-			crc->table[1][p[6]] ^ crc->table[0][p[7]];
-	}
-	for (; n > 0; n--, p++)
-		c = c >> 8 ^ crc->table[0][(c ^ *p) & 0xFF];
-	crc->value = c;
 }
 
 /* ---- layout ---- */
@@ -407,7 +360,7 @@ knn_graph_file_open(knn_graph_file *file, const void *bytes, uint64_t size)
 	const uint8_t *p = bytes;
 	Layout		layout;
 	uint32_t	expected;
-	Crc			crc;
+	knn_crc		crc;
 	int			result;
 
 	start(file);
@@ -420,17 +373,17 @@ knn_graph_file_open(knn_graph_file *file, const void *bytes, uint64_t size)
 	result = check_header(file, p, size, &layout, &expected);
 	if (result != KNN_OK)
 		return result;
-	crc_init(&crc);
+	knn_crc_init(&crc, KNN_CRC32C);
 	for (uint64_t at = KNN_GRAPH_FILE_HEADER; at < size;)
 	{
 		size_t		n = size - at < READ_AT_ONCE ? (size_t) (size - at) : READ_AT_ONCE;
 
 		if (file->check)
 			file->check();
-		crc_add(&crc, p + at, n);
+		knn_crc_add(&crc, p + at, n);
 		at += n;
 	}
-	if (~crc.value != expected)
+	if (knn_crc_value(&crc) != expected)
 		return refuse(file, "its checksum is wrong");
 	set_parts(file, p + KNN_GRAPH_FILE_HEADER, &layout);
 	return check_all(file);
@@ -454,7 +407,7 @@ knn_graph_file_read(knn_graph_file *file, const knn_graph_source *source)
 	uint64_t	body = source->size - KNN_GRAPH_FILE_HEADER;
 	Layout		layout;
 	uint32_t	expected;
-	Crc			crc;
+	knn_crc		crc;
 	int			result;
 
 	start(file);
@@ -470,7 +423,7 @@ knn_graph_file_read(knn_graph_file *file, const knn_graph_source *source)
 	file->owned = file->allocator.alloc(file->allocator.context, (size_t) body + 8);
 	if (!file->owned)
 		return no_memory(file);
-	crc_init(&crc);
+	knn_crc_init(&crc, KNN_CRC32C);
 	for (uint64_t at = 0; at < body;)
 	{
 		size_t		n = body - at < READ_AT_ONCE ? (size_t) (body - at) : READ_AT_ONCE;
@@ -480,10 +433,10 @@ knn_graph_file_read(knn_graph_file *file, const knn_graph_source *source)
 			file->check();
 		if (!source->read(source->state, KNN_GRAPH_FILE_HEADER + at, to, n))
 			return KNN_ERROR_IO;
-		crc_add(&crc, to, n);
+		knn_crc_add(&crc, to, n);
 		at += n;
 	}
-	if (~crc.value != expected)
+	if (knn_crc_value(&crc) != expected)
 		return refuse(file, "its checksum is wrong");
 	if (big_endian())
 		swap_words((uint8_t *) file->owned + layout.levels, body - layout.levels);
@@ -510,13 +463,13 @@ typedef struct Writer
 	uint8_t    *buffer;
 	size_t		used;
 	bool		failed;
-	Crc			crc;
+	knn_crc		crc;
 } Writer;
 
 static void
 flush(Writer *writer)
 {
-	crc_add(&writer->crc, writer->buffer, writer->used);
+	knn_crc_add(&writer->crc, writer->buffer, writer->used);
 	if (!writer->failed &&
 		!writer->sink->write(writer->sink->state, writer->offset, writer->buffer, writer->used))
 		writer->failed = true;
@@ -591,7 +544,7 @@ write_header(Writer *writer, const knn_graph *graph, uint64_t upper_items,
 	put64(header + 24, upper_items);
 	put32(header + 32, graph->n > 0 ? new_of_old[graph->entry] : KNN_INVALID_ID);
 	put32(header + 36, graph->n > 0 ? graph->entry_level : 0);
-	put32(header + 40, ~writer->crc.value);
+	put32(header + 40, knn_crc_value(&writer->crc));
 	if (!writer->failed && !writer->sink->write(writer->sink->state, 0, header, sizeof(header)))
 		writer->failed = true;
 }
@@ -615,7 +568,7 @@ knn_graph_file_write(const knn_graph *graph, const uint32_t *old_of_new,
 			allocator->release(allocator->context, ids);
 		return KNN_ERROR_NO_MEMORY;
 	}
-	crc_init(&writer.crc);
+	knn_crc_init(&writer.crc, KNN_CRC32C);
 	for (uint32_t i = 0; i < graph->n; i++)
 		write_byte(&writer, graph->levels[old_of_new[i]]);
 	pad(&writer);
