@@ -8,6 +8,7 @@
 
 #include "commands/tablespace.h"
 #include "miscadmin.h"
+#include "storage/shmem.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 

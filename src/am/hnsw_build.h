@@ -13,6 +13,7 @@
 #include "core/fingerprint.h"
 #include "core/graph_build.h"
 #include "core/graph_file.h"
+#include "job/spool.h"
 
 /* A further row of a node. */
 typedef struct DuplicateRow
@@ -52,6 +53,10 @@ typedef struct HnswBuild
 								 * graph_file, its nodes numbered for good, and
 								 * it has no codes */
 	knn_graph_file graph_file;
+	bool		has_codes;		/* knn-builder's, in a file that has no name any
+								 * more */
+	int			codes_fd;
+	uint64		codes_size;
 
 	/* third pass */
 	BlockNumber blocks;			/* of the index */
@@ -89,6 +94,26 @@ extern void KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool
  */
 extern bool KnnBuildWantsExternal(const HnswBuild *build);
 extern bool KnnBuildExternally(HnswBuild *build);
+
+/* A knn_graph_source's read of a file; state is its descriptor, an int. */
+extern bool KnnBuildReadPiece(void *state, uint64_t offset, void *bytes, size_t n);
+
+/*
+ * hnsw_build_codes.c
+ *
+ * The name of the file in which knn-builder is to write the codes; NULL where it is not
+ * asked for them: those of bytes and bits, and those it does not know.
+ */
+extern const char *KnnBuildCodesFile(const HnswBuild *build);
+
+/*
+ * Once there is a graph: look for codes of its nodes, which need not be there.  False
+ * when they are no good, and why in *problem.
+ */
+extern bool KnnBuildTakeCodes(HnswBuild *build, const KnnSpool *spool, char **problem);
+
+/* Append them to the column, when there are some; they are gone then. */
+extern void KnnBuildWriteTakenCodes(HnswBuild *build, KnnColumnWriter *writer);
 
 /* hnsw_build_write.c */
 extern void KnnBuildWritePages(HnswBuild *build);

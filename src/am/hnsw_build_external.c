@@ -6,8 +6,8 @@
  * the file that the first pass wrote, or, where that has halves, a copy in the spool
  * directory.  It makes a graph of them with as many threads as
  * it is given, and its file is checked before anything else looks at it
- * (core/graph_file.h).  Codes are made here: the program decides who is linked
- * with whom, and in which order nodes are numbered, nothing else.
+ * (core/graph_file.h).  So are the codes it makes in the order of the nodes, where it
+ * knows how (hnsw_build_codes.c).
  *
  * Whatever is wrong with the program is a warning, after which the graph is built
  * in this process.
@@ -62,6 +62,28 @@ space_name(knn_space space)
 	return NULL;				/* not reached */
 }
 
+static const char *
+encoding_name(knn_encoding encoding)
+{
+	switch (encoding)
+	{
+		case KNN_ENCODING_ROTATED_8:
+			return "rotated_8";
+		case KNN_ENCODING_ROTATED_4:
+			return "rotated_4";
+		case KNN_ENCODING_ROTATED_2:
+			return "rotated_2";
+		case KNN_ENCODING_ROTATED_1:
+			return "rotated_1";
+		case KNN_ENCODING_BYTE:
+			return "byte";
+		case KNN_ENCODING_BINARY:
+			return "binary";
+	}
+	elog(ERROR, "unknown encoding %d", (int) encoding);
+	return NULL;				/* not reached */
+}
+
 /* Are the vectors of the first pass what the graph is made of, or halves? */
 static bool
 kept_as_elements(const HnswBuild *build)
@@ -89,15 +111,15 @@ static char *
 describe(HnswBuild *build, const KnnJob *job)
 {
 	const KnnShape *shape = &build->shape;
+	const char *codes_file = KnnBuildCodesFile(build);
 	const char *data_type = "float";
-	const char *encoding = "rotated_8";
 	StringInfoData json;
 
 	/* of what the graph is made, not of what the index keeps */
 	if (build->graph.encoder.encoding == KNN_ENCODING_BYTE)
-		data_type = encoding = "byte";
+		data_type = "byte";
 	else if (build->graph.encoder.encoding == KNN_ENCODING_BINARY)
-		data_type = encoding = "binary";
+		data_type = "binary";
 
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cpu\"");
@@ -109,11 +131,15 @@ describe(HnswBuild *build, const KnnJob *job)
 	append_path(&json, job, "result", RESULT_FILE);
 	appendStringInfo(&json, ",\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\","
 					 "\"encoding\":\"%s\",\"m\":%u,\"ef_construction\":%u,\"seed\":\"" UINT64_FORMAT "\","
-					 "\"threads\":%d,\"memory_limit\":" UINT64_FORMAT ",\"codes_per_page\":%u}",
-					 shape->dim, build->n, data_type, space_name(shape->space), encoding,
+					 "\"threads\":%d,\"memory_limit\":" UINT64_FORMAT ",\"codes_per_page\":%u",
+					 shape->dim, build->n, data_type, space_name(shape->space),
+					 encoding_name(codes_file ? shape->encoding : build->graph.encoder.encoding),
 					 shape->m, shape->ef_construction, shape->seed, knn_index_threads,
 					 (uint64) maintenance_work_mem * 1024,
 					 (uint32) (KNN_PAGE_CAPACITY / build->columns[KNN_COLUMN_CODE].width));
+	if (codes_file)
+		append_path(&json, job, "codes", codes_file);
+	appendStringInfoChar(&json, '}');
 	return json.data;
 }
 
@@ -240,8 +266,8 @@ set_phase(const HnswBuild *build, int phase)
 
 /* ---- the result ---- */
 
-static bool
-read_piece(void *state, uint64_t offset, void *bytes, size_t n)
+bool
+KnnBuildReadPiece(void *state, uint64_t offset, void *bytes, size_t n)
 {
 	int			fd = *(int *) state;
 	char	   *to = bytes;
@@ -291,7 +317,7 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 	file->allocator = KnnContextAllocator(build->context);
 	file->check = KnnBuildCheckInterrupts;
 	source.state = &fd;
-	source.read = read_piece;
+	source.read = KnnBuildReadPiece;
 	status = knn_graph_file_read(file, &source);
 	CloseTransientFile(fd);
 
@@ -320,10 +346,17 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 		ereport(DEBUG1,
 				(errmsg_internal("no link leads to %u of its nodes", file->unreachable)));
 
-	/* as a view: whoever looks at this graph looks at links alone */
-	build->external = true;
 	build->in_memory = file->nodes;
 	build->old_of_new = unconstify(uint32 *, file->old_of_new);
+	if (!KnnBuildTakeCodes(build, &job->spool, &problem))
+	{
+		refuse(job, failure, problem);
+		knn_graph_file_free(file);
+		return false;
+	}
+
+	/* as a view: whoever looks at this graph looks at links alone */
+	build->external = true;
 	graph->capacity = graph->n = file->nodes;
 	graph->entry = file->entry;
 	graph->entry_level = file->entry_level;

@@ -204,50 +204,65 @@ write_upper(HnswBuild *build)
 	pfree(item);
 }
 
-/*
- * The graph's codes, or, when the index keeps fewer bits or the graph came
- * without them, codes made anew from the vectors.
- */
+/* Codes made from the vectors. */
 static void
-write_codes(HnswBuild *build)
+make_codes(HnswBuild *build, KnnColumnWriter *writer)
 {
-	const knn_graph *graph = &build->graph;
-	uint32		width = build->columns[KNN_COLUMN_CODE].width;
 	uint32		factor_bytes = KnnFactorBytes(&build->shape);
-	char	   *item = palloc0(width);
-	knn_encoder encoder = graph->encoder;
-	bool		again = build->external || build->shape.encoding != graph->encoder.encoding;
+	char	   *item = palloc0(build->columns[KNN_COLUMN_CODE].width);
+	knn_encoder encoder = build->graph.encoder;
 	float	   *elements = palloc(sizeof(float) * build->shape.dim);
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
-	KnnColumnWriter writer;
 
 	encoder.encoding = build->shape.encoding;
-	begin_column(build, &writer, KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
-		uint32		node = build->old_of_new[id];
+		const void *kept = KnnBuildVectorsGet(&build->read, build->old_of_new[id]);
 		knn_code_factors factors;
 
-		if (again)
-		{
-			const void *kept = KnnBuildVectorsGet(&build->read, node);
-
-			knn_encode(&encoder, KnnElementsOfStored(&build->shape, kept, elements),
-					   &factors, (uint8 *) item + factor_bytes, scratch);
-		}
-		else
-		{
-			factors = graph->factors[node];
-			memcpy(item + factor_bytes, knn_graph_code(graph, node),
-				   knn_code_bytes(encoder.encoding, build->shape.dim));
-		}
+		knn_encode(&encoder, KnnElementsOfStored(&build->shape, kept, elements),
+				   &factors, (uint8 *) item + factor_bytes, scratch);
 		memcpy(item, &factors, factor_bytes);
-		KnnColumnWriterAppend(&writer, item);
+		KnnColumnWriterAppend(writer, item);
 	}
-	end_column(build, &writer);
 	pfree(item);
 	pfree(elements);
 	pfree(scratch);
+}
+
+/* The codes that the graph was built on. */
+static void
+copy_codes(HnswBuild *build, KnnColumnWriter *writer)
+{
+	const knn_graph *graph = &build->graph;
+	uint32		factor_bytes = KnnFactorBytes(&build->shape);
+	uint32		code_bytes = knn_code_bytes(build->shape.encoding, build->shape.dim);
+	char	   *item = palloc0(build->columns[KNN_COLUMN_CODE].width);
+
+	for (uint32 id = 0; id < build->in_memory; id++)
+	{
+		uint32		node = build->old_of_new[id];
+
+		memcpy(item, &graph->factors[node], factor_bytes);
+		memcpy(item + factor_bytes, knn_graph_code(graph, node), code_bytes);
+		KnnColumnWriterAppend(writer, item);
+	}
+	pfree(item);
+}
+
+static void
+write_codes(HnswBuild *build)
+{
+	KnnColumnWriter writer;
+
+	begin_column(build, &writer, KNN_COLUMN_CODE);
+	if (build->has_codes)
+		KnnBuildWriteTakenCodes(build, &writer);
+	else if (build->external || build->shape.encoding != build->graph.encoder.encoding)
+		make_codes(build, &writer);
+	else
+		copy_codes(build, &writer);
+	end_column(build, &writer);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "builder/codes.h"
 #include "builder/memory.h"
 #include "builder/parts.h"
 #include "builder/threads.h"
@@ -114,7 +115,8 @@ write_result(void *state, uint64_t offset, const void *bytes, size_t n)
 }
 
 void
-builder_write(const builder_job *job, const knn_graph *graph, const uint32_t *vectors)
+builder_write(const builder_job *job, const builder_input *input, const knn_graph *graph,
+			  const uint32_t *vectors)
 {
 	uint64_t	bytes = sizeof(uint32_t) * (uint64_t) (graph->n > 0 ? graph->n : 1);
 	uint32_t   *old_of_new = builder_alloc(bytes);
@@ -129,6 +131,8 @@ builder_write(const builder_job *job, const knn_graph *graph, const uint32_t *ve
 	if (knn_graph_order(graph, job->codes_per_page > 0 ? job->codes_per_page : 1,
 						old_of_new, new_of_old) != KNN_OK)
 		builder_fail_memory();
+	if (job->codes)
+		builder_write_codes(job, input, old_of_new, vectors);
 
 	snprintf(part, length, "%s.part", job->result);
 	builder_unfinished(part);
@@ -162,7 +166,7 @@ build_whole(const builder_job *job, const builder_input *input)
 	builder_add(&addition);
 	/* what the numbering needs fits into the room of the codes */
 	knn_graph_finish(&graph);
-	builder_write(job, &graph, NULL);
+	builder_write(job, input, &graph, NULL);
 	knn_graph_free(&graph);
 }
 

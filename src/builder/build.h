@@ -35,11 +35,11 @@ extern void builder_graph_shape(knn_graph *graph, const builder_job *job,
 								const builder_input *input);
 
 /*
- * Number the nodes and write the file; vectors are those of the graph's ids, NULL
- * for the ids themselves.
+ * Number the nodes and write the file, and the codes if the job wants them; vectors
+ * are those of the graph's ids, NULL for the ids themselves.
  */
-extern void builder_write(const builder_job *job, const knn_graph *graph,
-						  const uint32_t *vectors);
+extern void builder_write(const builder_job *job, const builder_input *input,
+						  const knn_graph *graph, const uint32_t *vectors);
 
 /* Bytes that a build in memory takes for n vectors. */
 extern uint64_t builder_memory_for(const builder_job *job, const builder_input *input, uint64_t n);

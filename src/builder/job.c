@@ -2,8 +2,9 @@
  * job.c
  *		Parsing of jobs; see job.h.
  *
- * Every key must be there, once known by name and of its type, and no other: a
- * server and a builder of different versions should say so rather than guess.
+ * Every key but the optional ones must be there, once known by name and of its type,
+ * and no other: a server and a builder of different versions should say so rather
+ * than guess.
  */
 #include "builder/job.h"
 
@@ -47,6 +48,7 @@ typedef struct Key
 	uint64_t	most;
 	const char *const *names;
 	const char *hint;
+	bool		optional;
 } Key;
 
 enum
@@ -67,25 +69,26 @@ static const char *const encoding_names[] = {"rotated_8", "rotated_4", "rotated_
 #define VALUE(field) offsetof(Raw, values.field)
 
 static const Key keys[] = {
-	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL},
+	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false},
 	{"version", KIND_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
-	"The server and knn-builder are of different versions; install both from one package."},
-	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL},
-	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL},
-	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL},
-	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL},
-	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL},
-	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL},
-	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL},
-	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL},
-	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL},
-	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL},
-	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL},
-	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL},
-	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL},
-	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL},
-	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL},
-	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL},
+	"The server and knn-builder are of different versions; install both from one package.", false},
+	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false},
+	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false},
+	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false},
+	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL, false},
+	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL, false},
+	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false},
+	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false},
+	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false},
+	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false},
+	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false},
+	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false},
+	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false},
+	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false},
+	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false},
+	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false},
+	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false},
+	{"codes", KIND_TEXT, VALUE(codes), 0, 0, NULL, NULL, true},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -237,6 +240,9 @@ check_combination(const Raw *raw, builder_error *error)
 	if (raw->data_type == DATA_BINARY && raw->values.dimension % 8 != 0)
 		return refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
 					  raw->values.dimension);
+	if (raw->values.codes && raw->data_type != DATA_FLOAT)
+		return refuse(error, "vectors of data type \"%s\" are their own codes",
+					  data_type_names[raw->data_type]);
 	return true;
 }
 
@@ -251,7 +257,11 @@ read_object(Raw *raw, struct json_object *object, builder_error *error)
 		struct json_object *value;
 
 		if (!json_object_object_get_ex(object, keys[i].name, &value))
+		{
+			if (keys[i].optional)
+				continue;
 			return refuse(error, "the job has no \"%s\"", keys[i].name);
+		}
 		if (!read_value(&keys[i], value, raw, error))
 		{
 			if (keys[i].hint)
@@ -315,5 +325,6 @@ builder_job_free(builder_job *job)
 	free(job->vectors);
 	free(job->ids);
 	free(job->result);
-	job->vectors = job->ids = job->result = NULL;
+	free(job->codes);
+	job->vectors = job->ids = job->result = job->codes = NULL;
 }

@@ -20,6 +20,7 @@ typedef struct builder_job
 	char	   *vectors;		/* paths */
 	char	   *ids;
 	char	   *result;
+	char	   *codes;			/* of floats; NULL for none */
 	uint32_t	dimension;
 	uint32_t	count;
 	knn_space	space;

@@ -468,7 +468,7 @@ builder_build_in_parts(const builder_job *job, const builder_input *input)
 	builder_spool_end(parts.factors, sizeof(knn_code_factors) * n);
 	builder_release(parts.second);
 
-	builder_write(job, &parts.graph, parts.vectors);
+	builder_write(job, input, &parts.graph, parts.vectors);
 	builder_spool_end(parts.first_lists, lists);
 	builder_release(parts.starts);
 	builder_release(parts.vectors);

@@ -224,6 +224,16 @@ KnnSpoolFileClose(KnnSpoolFile *file)
 
 /* ---- reading ---- */
 
+bool
+KnnSpoolHas(const KnnSpool *spool, const char *name)
+{
+	char		path[MAXPGPATH * 2];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s/%s", spool->path, name);
+	return lstat(path, &status) == 0 || errno != ENOENT;
+}
+
 int
 KnnSpoolOpen(const KnnSpool *spool, const char *name, uint64 limit, uint64 *size, char **problem)
 {

@@ -37,6 +37,9 @@ extern void KnnSpoolCreate(KnnSpool *spool);
 /* Removes it with all that is in it.  Raises no error; may be called twice. */
 extern void KnnSpoolRemove(KnnSpool *spool);
 
+/* Is there anything of this name in it? */
+extern bool KnnSpoolHas(const KnnSpool *spool, const char *name);
+
 /* The path of a file in it, absolute, for another program. */
 extern void KnnSpoolPath(const KnnSpool *spool, const char *name, char *path);
 
