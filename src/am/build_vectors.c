@@ -6,6 +6,8 @@
 
 #include "am/build_vectors.h"
 
+#include <sys/stat.h>
+
 #include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
@@ -76,10 +78,15 @@ read_items(KnnBuildVectors *vectors, uint64 first, uint64 count, char *to)
 		CHECK_FOR_INTERRUPTS();
 		errno = 0;
 		n = FileRead(vectors->file, to, Min(left, 4 * BUFFER_SIZE), offset, WAIT_EVENT_BUFFILE_READ);
-		if (n <= 0)
+		if (n < 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read vectors back from file \"%s\": %m",
+							FilePathName(vectors->file))));
+		if (n == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_IO_ERROR),
+					 errmsg("could not read vectors back from file \"%s\": it has become shorter",
 							FilePathName(vectors->file))));
 		to += n;
 		offset += n;
@@ -161,30 +168,36 @@ KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number)
 	return vectors->buffer + vectors->item_size * (number - vectors->first);
 }
 
+static void
+set_mode(KnnBuildVectors *vectors, mode_t mode)
+{
+	const char *path = FilePathName(vectors->file);
+
+	if (chmod(path, mode) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not set permissions of file \"%s\": %m", path)));
+}
+
 char *
-KnnBuildVectorsPath(KnnBuildVectors *vectors)
+KnnBuildVectorsLend(KnnBuildVectors *vectors)
 {
 	const char *path;
 
 	Assert(vectors->in_memory == 0 && vectors->file != 0);
 	if (vectors->dirty)
 		write_buffer(vectors);
+	/* should that program fail, these are still the vectors */
+	set_mode(vectors, S_IRUSR);
 	path = FilePathName(vectors->file);
 	return is_absolute_path(path) ? pstrdup(path) : psprintf("%s/%s", DataDir, path);
 }
 
 void
-KnnBuildVectorsLoad(KnnBuildVectors *vectors, uint64 limit)
+KnnBuildVectorsTakeBack(KnnBuildVectors *vectors)
 {
-	if (vectors->in_memory > 0 || vectors->nitems == 0 ||
-		vectors->nitems > limit / vectors->item_size)
-		return;
-	if (vectors->dirty)
-		write_buffer(vectors);
-	vectors->items = MemoryContextAllocHuge(vectors->context,
-											mul_size(vectors->item_size, vectors->nitems));
-	read_items(vectors, 0, vectors->nitems, vectors->items);
-	vectors->in_memory = vectors->nitems;
+	/* the server may have to open it again, which it does for writing */
+	set_mode(vectors, S_IRUSR | S_IWUSR);
 }
 
 void

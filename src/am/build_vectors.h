@@ -40,16 +40,12 @@ extern void KnnBuildVectorsAppend(KnnBuildVectors *vectors, const void *item);
 extern const void *KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number);
 
 /*
- * The absolute path of the file, which has all that was appended; no item may be in
- * memory, and one must be there.  palloc'd.
+ * Lend the file to another program: its absolute path, palloc'd, with all that was
+ * appended.  No item may be in memory, and one must be there.  Nobody may write the
+ * file, and this process may not read it, until it is taken back.
  */
-extern char *KnnBuildVectorsPath(KnnBuildVectors *vectors);
-
-/*
- * Take all items into memory, if they need no more than so many bytes: for who will
- * ask for them in another order.  Nothing can be appended after that.
- */
-extern void KnnBuildVectorsLoad(KnnBuildVectors *vectors, uint64 limit);
+extern char *KnnBuildVectorsLend(KnnBuildVectors *vectors);
+extern void KnnBuildVectorsTakeBack(KnnBuildVectors *vectors);
 
 extern void KnnBuildVectorsEnd(KnnBuildVectors *vectors);
 

@@ -178,6 +178,7 @@ KnnBuildWriteTakenCodes(HnswBuild *build, KnnColumnWriter *writer)
 	Writing		writing = {.writer = writer, .width = reader.width};
 
 	writing.item = palloc(reader.width);
+	reader.again = true;
 	reader.items = write_items;
 	reader.state = &writing;
 	if (knn_code_file_read(&reader, &source) != KNN_OK)

@@ -124,7 +124,7 @@ describe(HnswBuild *build, const KnnJob *job)
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cpu\"");
 	if (kept_as_elements(build))
-		append_text(&json, "vectors", KnnBuildVectorsPath(&build->read));
+		append_text(&json, "vectors", KnnBuildVectorsLend(&build->read));
 	else
 		append_path(&json, job, "vectors", VECTORS_FILE);
 	append_path(&json, job, "ids", IDS_FILE);
@@ -411,6 +411,8 @@ run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 	KnnJobBegin(job);
 	done = write_input(build, job, &input, failure) &&
 		KnnJobRun(job, "build", describe(build, job), show_progress, NULL, result, failure);
+	if (kept_as_elements(build))
+		KnnBuildVectorsTakeBack(&build->read);
 	if (done)
 	{
 		ereport(DEBUG1,

@@ -52,6 +52,7 @@ typedef struct knn_code_reader
 									 * NULL */
 	uint32_t	width;			/* expected of the file */
 	uint64_t	count;
+	bool		again;			/* the file was read before: no checksum is made */
 
 	/*
 	 * Gets the items one run after the other, as they are in the file and before the
