@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/code_file.h"
 #include "core/graph_file.h"
+#include "core/rotation.h"
 #include "unit.h"
 
 #define DIM 32
@@ -40,9 +42,10 @@ typedef struct Job
 	uint32_t	ef;
 	unsigned long long memory;
 	const char *result;			/* NULL: the usual one */
+	const char *codes;			/* NULL: none */
 } Job;
 
-static const Job plain = {"float", "l2", "rotated_8", DIM, 4000, 1, 60, 0, NULL};
+static const Job plain = {"float", "l2", "rotated_8", DIM, 4000, 1, 60, 0, NULL, NULL};
 
 static const char *
 path_of(const char *name)
@@ -70,9 +73,12 @@ write_job(const Job *job)
 	fprintf(file, "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cpu\","
 			"\"vectors\":\"%s/v\",\"ids\":\"%s/i\",\"result\":\"%s\",\"dimension\":%u,\"count\":%u,"
 			"\"data_type\":\"%s\",\"space\":\"%s\",\"encoding\":\"%s\",\"m\":12,\"ef_construction\":%u,"
-			"\"seed\":\"42\",\"threads\":%u,\"memory_limit\":%llu,\"codes_per_page\":20}",
+			"\"seed\":\"42\",\"threads\":%u,\"memory_limit\":%llu,\"codes_per_page\":20",
 			folder, folder, job->result ? job->result : path_of("r"), job->dim, job->count,
 			job->data_type, job->space, job->encoding, job->ef, job->threads, job->memory);
+	if (job->codes)
+		fprintf(file, ",\"codes\":\"%s\"", job->codes);
+	fputs("}", file);
 	fclose(file);
 }
 
@@ -484,6 +490,115 @@ test_memory(void)
 	}
 }
 
+/* ---- codes ---- */
+
+typedef struct Codes
+{
+	knn_encoder encoder;
+	const float *rows;
+	const uint32_t *old_of_new;
+	uint32_t	n;
+	long		wrong;
+} Codes;
+
+static bool
+read_file(void *state, uint64_t offset, void *to, size_t n)
+{
+	return pread(*(int *) state, to, n, (off_t) offset) == (ssize_t) n;
+}
+
+static void
+compare_codes(void *state, uint64_t first, const uint8_t *items, uint32_t n)
+{
+	Codes	   *codes = state;
+	uint32_t	width = knn_code_file_width(codes->encoder.encoding, DIM);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const float *row = codes->rows + (size_t) DIM * codes->old_of_new[first + i];
+		uint8_t		item[4 * DIM];
+		float		scratch[DIM];
+
+		knn_code_file_item(&codes->encoder, row, item, scratch);
+		codes->wrong += memcmp(item, items + (size_t) width * i, width) != 0;
+		codes->n++;
+	}
+}
+
+/* The codes of a job that was run are those of its vectors about their mean. */
+static void
+check_codes(const Job *job, knn_encoding encoding, const float *rows)
+{
+	uint8_t		signs[KNN_ROTATION_SIGN_BYTES(DIM)];
+	float		centre[DIM];
+	Graph		g;
+	Codes		codes = {.rows = rows, .encoder = {.dim = DIM, .space = KNN_SPACE_L2, .encoding = encoding,
+	.signs = signs, .centre = centre, .kernels = knn_kernels_get()}};
+	knn_code_reader reader = {.allocator = knn_malloc_allocator, .items = compare_codes, .state = &codes,
+	.width = knn_code_file_width(encoding, DIM), .count = job->count};
+	struct stat status;
+	int			fd = open(job->codes, O_RDONLY);
+	knn_graph_source source = {&fd, 0, read_file};
+
+	for (uint32_t j = 0; j < DIM; j++)
+	{
+		double		sum = 0;
+
+		for (uint32_t i = 0; i < job->count; i++)
+			sum += rows[(size_t) DIM * i + j];
+		centre[j] = (float) (sum / job->count);
+	}
+	knn_rotation_init(signs, DIM, 42);
+	knn_rotation_apply(signs, centre, DIM);
+	if (!UNIT_CHECK(fd >= 0 && fstat(fd, &status) == 0, "no codes") || !open_result(&g))
+		return;
+	source.size = (uint64_t) status.st_size;
+	codes.old_of_new = g.file.old_of_new;
+	UNIT_CHECK(knn_code_file_read(&reader, &source) == KNN_OK, "%s", reader.problem);
+	UNIT_CHECK(codes.wrong == 0 && codes.n == job->count, "%ld wrong of %u codes", codes.wrong, codes.n);
+	close(fd);
+	knn_graph_file_free(&g.file);
+	free(g.bytes);
+}
+
+static void
+test_codes(void)
+{
+	static const char *const names[] = {"rotated_8", "rotated_4", "rotated_2", "rotated_1"};
+	Job			job = plain;
+	uint8_t    *rows;
+	Run			run;
+
+	job.codes = path_of("c");
+	rows = write_input(&job);
+	for (int e = 0; e < 4; e++)
+	{
+		job.encoding = names[e];
+		for (job.threads = 1; job.threads <= 3; job.threads += 2)
+		{
+			unit_case("codes: %s, %u threads", job.encoding, job.threads);
+			run_job(&run, &job);
+			UNIT_CHECK(exited(&run, 0), "%s", last_line(&run));
+			check_codes(&job, (knn_encoding) (KNN_ENCODING_ROTATED_8 + e), (const float *) rows);
+		}
+	}
+	unit_case("codes: of a graph in parts");
+	job.encoding = "rotated_8";
+	job.memory = (unsigned long long) (number_of(&run, "\"memory\":") / 3);
+	run_job(&run, &job);
+	UNIT_CHECK(number_of(&run, "\"partitions\":") > 1, "%s", last_line(&run));
+	check_codes(&job, KNN_ENCODING_ROTATED_8, (const float *) rows);
+
+	unit_case("codes: they cannot be written");
+	job.memory = 0;
+	job.codes = path_of("none/c");
+	run_job(&run, &job);
+	UNIT_CHECK(exited(&run, 1) && strstr(last_line(&run), "could not make file") != NULL, "%s", last_line(&run));
+	UNIT_CHECK(files_like("r") == 0, "%d files are left", files_like("r"));
+	unlink(path_of("c"));
+	free(rows);
+}
+
 static void
 fails(const Job *job, const char *code, const char *message)
 {
@@ -734,6 +849,7 @@ main(void)
 	test_options();
 	test_builds();
 	test_memory();
+	test_codes();
 	test_inputs();
 	test_ending();
 	snprintf(command, sizeof(command), "rm -rf %s", folder);

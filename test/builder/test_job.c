@@ -119,6 +119,25 @@ test_good(void)
 	taken((Pair[]) {{"data_type", "\"binary\""}, {"encoding", "\"binary\""}, {"space", "\"hamming\""}, {NULL, NULL}});
 	taken((Pair[]) {{"count", "4294967294"}, {"dimension", "16000"}, {"seed", "\"0\""}, {NULL, NULL}});
 	taken((Pair[]) {{"vectors", "\"/\\u00e4 \\\"b\\\"\""}, {NULL, NULL}});
+
+	unit_case("job: codes are wanted or not");
+	text = job_with(NULL, "");
+	if (UNIT_CHECK(builder_job_parse(&job, text, strlen(text), &error), "%s", error.message))
+	{
+		UNIT_CHECK(job.codes == NULL, "codes");
+		builder_job_free(&job);
+	}
+	text = job_with(NULL, ", \"codes\": \"/a/c\"");
+	if (UNIT_CHECK(builder_job_parse(&job, text, strlen(text), &error), "%s", error.message))
+	{
+		UNIT_CHECK(strcmp(job.codes, "/a/c") == 0, "codes");
+		builder_job_free(&job);
+	}
+	text = job_with(NULL, ", \"codes\": 1");
+	refused(text, strlen(text), "\"codes\" of the job is no text");
+	text = job_with((Pair[]) {{"data_type", "\"byte\""}, {"encoding", "\"byte\""}, {NULL, NULL}},
+					", \"codes\": \"/a/c\"");
+	refused(text, strlen(text), "their own codes");
 }
 
 static void

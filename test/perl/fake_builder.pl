@@ -101,6 +101,26 @@ sub write_result
 	return;
 }
 
+# Codes that are not those of the vectors, and more that is wrong about their file.
+sub write_codes
+{
+	my ($wrong) = @_;
+	my $width = 12 + $dim;
+	my $item = pack('f<3', ($wrong eq 'nan' ? 'NaN' + 0 : 1), 1, 1) . "\x80" x $dim;
+	my $body = $item x $n;
+	my $file = ($wrong eq 'magic' ? 'KNNGRAPH' : 'KNNCODES')
+	  . pack('VVQ<VV', $wrong eq 'version' ? 2 : 1, $wrong eq 'width' ? $width + 4 : $width, $n,
+		crc32c($body) ^ ($wrong eq 'crc' ? 1 : 0), 0) . $body;
+	$file = '' if $wrong eq 'empty';
+	$file = substr $file, 0, -1 if $wrong eq 'short';
+	$file .= "\0" if $wrong eq 'long';
+	return symlink '/etc/passwd', $job{codes} if $wrong eq 'link';
+	open my $out, '>:raw', $job{codes} or die "$job{codes}: $!";
+	print $out $file;
+	close $out or die "$!";
+	return;
+}
+
 sub whole_build
 {
 	progress('read', $n);
@@ -113,6 +133,13 @@ sub whole_build
 my %modes = (
 	good => sub { whole_build(); result(); exit 0 },
 	wrong => sub { whole_build($options[0] => $options[1] // 1); result(); exit 0 },
+	codes => sub { whole_build(); write_codes($options[0]); result(); exit 0 },
+	# it may not touch the vectors, which the server needs
+	vandal => sub {
+		my $touched = truncate($job{vectors}, 0) || open(my $out, '+<', $job{vectors});
+		print STDERR $touched ? "touched\n" : "refused: $!\n";
+		exit 3;
+	},
 	link => sub { symlink '/etc/passwd', $job{result}; result(); exit 0 },
 	fifo => sub { system 'mkfifo', $job{result}; result(); exit 0 },
 	directory => sub { mkdir $job{result}; result(); exit 0 },

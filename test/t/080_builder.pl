@@ -102,7 +102,7 @@ is($messages, '', 'without complaints');
 my $job = slurp_file("$dir/job");
 like($job, qr/^\{"job":"build","version":1,"method":"hnsw","engine":"cpu","vectors":"\//, 'the job');
 like($job, qr/"dimension":$dim,"count":$rows,"data_type":"float","space":"l2","encoding":"rotated_8"/, 'its shape');
-like($job, qr/"m":16,"ef_construction":100,"seed":"\d+","threads":3,"memory_limit":5242880,"codes_per_page":\d+\}/, 'its limits');
+like($job, qr/"m":16,"ef_construction":100,"seed":"\d+","threads":3,"memory_limit":5242880,"codes_per_page":\d+,"codes":"\/[^"]+\/result\.knncodes"\}/, 'its limits');
 check_whole_index($node, 't', 't_idx', 'a good program');
 cmp_ok(recall(neighbours($node, 't', '<->'), $exact), '>=', 0.97, 'a good program: recall');
 nothing_left('a good program');
@@ -226,7 +226,18 @@ foreach my $case (
 	[ 'too many links', 'wrong:degree', qr/${no_graph}node 3 has 33 links/ ],
 	[ 'no permutation', 'wrong:permutation', $no_graph ],
 	[ 'bad entry', 'wrong:entry:200', $no_graph ],
-	[ 'no links', 'wrong:islands', qr/${no_graph}no link leads to 199 of its 200 nodes/ ])
+	[ 'no links', 'wrong:islands', qr/${no_graph}no link leads to 199 of its 200 nodes/ ],
+	[ 'codes of others', 'codes:other', qr/${no_graph}the code of vector \d+ is not what the server makes of it/ ],
+	[ 'codes that are no numbers', 'codes:nan', qr/${no_graph}the code of vector \d+ is not what the server makes of it/ ],
+	[ 'codes without a beginning', 'codes:magic', qr/${no_graph}its codes do not begin with/ ],
+	[ 'codes of another version', 'codes:version', qr/${no_graph}its codes have version 2, expected 1/ ],
+	[ 'codes of another width', 'codes:width', qr/${no_graph}it has 200 codes of 32 bytes, expected 200 of 28/ ],
+	[ 'checksum of codes', 'codes:crc', qr/${no_graph}the checksum of its codes is wrong/ ],
+	[ 'no bytes of codes', 'codes:empty', qr/${no_graph}its codes are 0 bytes long/ ],
+	[ 'codes cut off', 'codes:short', qr/${no_graph}its codes are 5631 bytes long, expected 5632/ ],
+	[ 'codes and more', 'codes:long', qr/${no_graph}file "result\.knncodes" has 5633 bytes/ ],
+	[ 'a link to codes', 'codes:link', qr/${no_graph}file "result\.knncodes" could not be opened/ ],
+	[ 'writing the vectors', 'vandal', qr/The last of its standard error is: refused: Permission denied/ ])
 {
 	my ($name, $program, $expected) = @$case;
 	$program = program($program) unless $program =~ m{^/};
@@ -332,7 +343,10 @@ foreach my $how ('pg_cancel_backend', 'pg_terminate_backend')
 # settings and limits
 
 ($rc, $messages) = build(program('good'), "SET temp_file_limit = '20kB'");
-like($messages, qr/WARNING:  index.*\nDETAIL:  Its vectors, twice, need \d+ kB of temporary files, more than temp_file_limit/, 'temp_file_limit is heeded');
+is($messages, '', 'vectors are written once');
+drop();
+($rc, $messages) = build(program('good'), "SET temp_file_limit = '13kB'");
+like($messages, qr/WARNING:  index.*\nDETAIL:  Its files need 14 kB of temporary files, more than temp_file_limit/, 'temp_file_limit is heeded');
 nothing_left('temp_file_limit');
 drop();
 is((build(program('nonsense'), 'SET knn.build_external_min = -1'))[1], '', 'no program below -1');
