@@ -114,9 +114,28 @@ rotated_vector(IvfBuild *build, uint32 number)
 /* ---- train ---- */
 
 static void
-check_interrupts(void)
+watch_training(void *context, uint64_t done, uint64_t total)
 {
+	const int	columns[] = {PROGRESS_CREATEIDX_TUPLES_TOTAL, PROGRESS_CREATEIDX_TUPLES_DONE};
+	int64		values[] = {(int64) total, (int64) done};
+
 	CHECK_FOR_INTERRUPTS();
+	pgstat_progress_update_multi_param(lengthof(columns), columns, values);
+}
+
+static void
+prepare_kmeans(IvfBuild *build)
+{
+	knn_kmeans *km = &build->kmeans;
+
+	km->dim = build->shape.dim;
+	km->space = build->shape.space;
+	km->encoding = KnnIvfCoarseEncoding(&build->shape);
+	km->seed = build->shape.seed;
+	km->allocator = KnnContextAllocator(build->context);
+	km->check = watch_training;
+	if (knn_kmeans_init(km, build->nlists) != KNN_OK)
+		elog(ERROR, "out of memory");
 }
 
 /*
@@ -129,8 +148,9 @@ plan_memory(IvfBuild *build)
 	uint64		limit = (uint64) maintenance_work_mem * 1024;
 	uint64		unit = KnnElementsSize(&build->shape);
 	uint64		centroids = knn_kmeans_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape),
-											  build->shape.nlist);
-	uint64		vector = unit + 2 * sizeof(uint32);
+											  build->shape.nlist, 1);
+	uint64		vector = unit +
+		knn_kmeans_sample_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape));
 	uint64		least = centroids + vector * build->shape.nlist;
 	uint64		each = Max(Min(SAMPLE_TOTAL / build->shape.nlist, SAMPLE_MOST), SAMPLE_LEAST);
 	uint64		sample = each * build->shape.nlist;
@@ -155,7 +175,6 @@ plan_memory(IvfBuild *build)
 static void
 train(IvfBuild *build)
 {
-	knn_kmeans *km = &build->kmeans;
 	uint32		nsample = Min(build->sample_most, build->n);
 	uint64		random = build->shape.seed | 1;
 	Size		unit = KnnElementsSize(&build->shape);
@@ -185,14 +204,8 @@ train(IvfBuild *build)
 			   rotated_vector(build, (uint32) (first + (random >> 33) % (end - first))), unit);
 	}
 
-	km->dim = build->shape.dim;
-	km->space = build->shape.space;
-	km->encoding = KnnIvfCoarseEncoding(&build->shape);
-	km->seed = build->shape.seed;
-	km->allocator = KnnContextAllocator(build->context);
-	km->check = check_interrupts;
-	if (knn_kmeans_init(km, build->nlists) != KNN_OK ||
-		knn_kmeans_train(km, sample, nsample, build->nlists) != KNN_OK)
+	prepare_kmeans(build);
+	if (knn_kmeans_train(&build->kmeans, sample, nsample, build->nlists) != KNN_OK)
 		elog(ERROR, "out of memory");
 	pfree(sample);
 }
@@ -216,7 +229,7 @@ assign(IvfBuild *build)
 			CHECK_FOR_INTERRUPTS();
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
 		}
-		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i));
+		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i), 0);
 		build->starts[build->lists[i] + 1]++;
 	}
 
@@ -264,8 +277,8 @@ write_heads(IvfBuild *build, KnnColumn column)
 			KnnIvfCoarse *coarse = (KnnIvfCoarse *) item;
 
 			coarse->first = block + 1;
-			coarse->factors = km->factors[list];
-			memcpy(coarse->code, km->codes + (Size) km->code_bytes * list, km->code_bytes);
+			coarse->factors = km->coded.factors[list];
+			memcpy(coarse->code, km->coded.codes + (Size) km->code_bytes * list, km->code_bytes);
 		}
 		else
 			memcpy(item, km->centroids + (Size) km->unit * list, km->unit);
