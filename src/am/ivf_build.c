@@ -1,11 +1,13 @@
 /*
  * ivf_build.c
- *		CREATE INDEX ... USING knn_ivf, in one process.
+ *		CREATE INDEX ... USING knn_ivf.
  *
  *	read	the table's vectors go to a spool: memory, as far as it is not
  *			needed for the training, then a temporary file
  *	train	a sample of them, rotated, is clustered (core/kmeans.h)
- *	assign	each vector is assigned to the list of the nearest centroid
+ *	assign	each vector is assigned to the list of the nearest centroid; this step and
+ *			the one before it are knn-builder's where there is much to do, and it can
+ *			(ivf_build_external.c)
  *	write	blocks are laid out list after list, and full vectors in the same
  *			order, so that those of a list are neighbours; then all pages are logged
  *			at once
@@ -15,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "am/ivf.h"
+#include "am/ivf_build.h"
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
@@ -31,14 +33,6 @@
 #include "portability/instr_time.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
-
-/*
- * Vectors of the sample for each list: few lists can afford many.  (faiss takes up to
- * 256, and warns below 39.)
- */
-#define SAMPLE_MOST		256
-#define SAMPLE_LEAST	32
-#define SAMPLE_TOTAL	32768
 
 typedef struct IvfBuild
 {
@@ -152,8 +146,7 @@ plan_memory(IvfBuild *build)
 	uint64		vector = unit +
 		knn_kmeans_sample_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape));
 	uint64		least = centroids + vector * build->shape.nlist;
-	uint64		each = Max(Min(SAMPLE_TOTAL / build->shape.nlist, SAMPLE_MOST), SAMPLE_LEAST);
-	uint64		sample = each * build->shape.nlist;
+	uint64		sample = knn_kmeans_sample_size(build->shape.nlist, PG_UINT32_MAX);
 
 	if (least > limit)
 		ereport(ERROR,
@@ -168,10 +161,19 @@ plan_memory(IvfBuild *build)
 				  limit - centroids - sample * vector);
 }
 
-/*
- * A sample at even steps with a random place in each, so that no part of the table is
- * left out.
- */
+static void
+count_lists(IvfBuild *build)
+{
+	build->nlists = Min(build->shape.nlist, build->n);
+	if (build->nlists < build->shape.nlist)
+		ereport(NOTICE,
+				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
+				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
+						   build->nlists, build->shape.nlist),
+				 errhint("REINDEX the index when the table is filled.")));
+}
+
+/* Learn the centroids from a sample. */
 static void
 train(IvfBuild *build)
 {
@@ -181,29 +183,17 @@ train(IvfBuild *build)
 	char	   *sample;
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_TRAIN);
-	build->nlists = Min(build->shape.nlist, nsample);
-	if (build->nlists < build->shape.nlist)
-		ereport(NOTICE,
-				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
-				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
-						   build->nlists, build->shape.nlist),
-				 errhint("REINDEX the index when the table is filled.")));
 	if (nsample == 0)
 		return;
-
 	sample = MemoryContextAllocHuge(build->context, mul_size(unit, nsample));
 	for (uint32 i = 0; i < nsample; i++)
 	{
-		uint64		first = (uint64) build->n * i / nsample;
-		uint64		end = (uint64) build->n * (i + 1) / nsample;
+		uint32		picked = knn_kmeans_sample_pick(&random, i, nsample, build->n);
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		random = random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
-		memcpy(sample + unit * i,
-			   rotated_vector(build, (uint32) (first + (random >> 33) % (end - first))), unit);
+		memcpy(sample + unit * i, rotated_vector(build, picked), unit);
 	}
-
 	prepare_kmeans(build);
 	if (knn_kmeans_train(&build->kmeans, sample, nsample, build->nlists) != KNN_OK)
 		elog(ERROR, "out of memory");
@@ -215,13 +205,9 @@ train(IvfBuild *build)
 static void
 assign(IvfBuild *build)
 {
-	uint32	   *next;
-
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_ASSIGN);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
 	build->lists = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
-	build->order = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
-	build->starts = palloc0(sizeof(uint32) * (build->nlists + 1));
 	for (uint32 i = 0; i < build->n; i++)
 	{
 		if (i % 256 == 0)
@@ -230,10 +216,42 @@ assign(IvfBuild *build)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
 		}
 		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i), 0);
-		build->starts[build->lists[i] + 1]++;
 	}
+}
 
-	/* by list, and within it in the table's order */
+/* Both steps by another program. */
+static bool
+cluster_externally(IvfBuild *build)
+{
+	KnnIvfRead	read = {
+		.index = build->index,
+		.shape = &build->shape,
+		.vectors = &build->read,
+		.kept_size = build->kept_size,
+		.n = build->n,
+		.context = build->context
+	};
+	KnnIvfClusters clusters;
+
+	if (!KnnIvfClusterExternally(&read, build->nlists, &clusters))
+		return false;
+	prepare_kmeans(build);
+	knn_kmeans_set(&build->kmeans, clusters.centroids, build->nlists);
+	pfree(clusters.centroids);
+	build->lists = clusters.lists;
+	return true;
+}
+
+/* The order of the vectors: by list, and within it as in the table. */
+static void
+sort_by_list(IvfBuild *build)
+{
+	uint32	   *next;
+
+	build->order = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
+	build->starts = palloc0(sizeof(uint32) * (build->nlists + 1));
+	for (uint32 i = 0; i < build->n; i++)
+		build->starts[build->lists[i] + 1]++;
 	for (uint32 list = 0; list < build->nlists; list++)
 		build->starts[list + 1] += build->starts[list];
 	next = palloc(sizeof(uint32) * (build->nlists + 1));
@@ -492,8 +510,13 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_READ);
 	reltuples = table_index_build_scan(heap, index, info, true, true, read_row, &build, NULL);
-	train(&build);
-	assign(&build);
+	count_lists(&build);
+	if (!cluster_externally(&build))
+	{
+		train(&build);
+		assign(&build);
+	}
+	sort_by_list(&build);
 	write_pages(&build);
 	KnnBuildVectorsEnd(&build.read);
 

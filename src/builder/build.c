@@ -4,16 +4,13 @@
  */
 #include "builder/build.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "builder/codes.h"
 #include "builder/memory.h"
 #include "builder/parts.h"
+#include "builder/result.h"
 #include "builder/threads.h"
 #include "core/graph_file.h"
 #include "core/graph_order.h"
@@ -84,36 +81,6 @@ builder_add(const builder_addition *a)
 
 /* ---- writing ---- */
 
-typedef struct Result
-{
-	int			fd;
-	const char *path;
-	uint64_t	size;
-} Result;
-
-static bool
-write_result(void *state, uint64_t offset, const void *bytes, size_t n)
-{
-	Result	   *result = state;
-	const char *p = bytes;
-
-	builder_progress("write", offset, result->size);
-	while (n > 0)
-	{
-		ssize_t		written = pwrite(result->fd, p, n, (off_t) offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			builder_fail_with(BUILDER_IO, written < 0 ? errno : ENOSPC,
-							  "could not write file \"%s\"", result->path);
-		p += written;
-		offset += (uint64_t) written;
-		n -= (size_t) written;
-	}
-	return true;
-}
-
 void
 builder_write(const builder_job *job, const builder_input *input, const knn_graph *graph,
 			  const uint32_t *vectors)
@@ -121,10 +88,8 @@ builder_write(const builder_job *job, const builder_input *input, const knn_grap
 	uint64_t	bytes = sizeof(uint32_t) * (uint64_t) (graph->n > 0 ? graph->n : 1);
 	uint32_t   *old_of_new = builder_alloc(bytes);
 	uint32_t   *new_of_old = builder_alloc(bytes);
-	size_t		length = strlen(job->result) + sizeof(".part");
-	char	   *part = builder_alloc(length);
-	Result		result = {.path = part};
-	knn_graph_sink sink = {.state = &result, .write = write_result, .vector_of_old = vectors};
+	builder_result_file result;
+	knn_graph_sink sink = {.state = &result, .write = builder_result_write, .vector_of_old = vectors};
 
 	builder_progress("order", 0, graph->n);
 	/* pages of one code, where codes cross pages: that is an order by links */
@@ -134,21 +99,11 @@ builder_write(const builder_job *job, const builder_input *input, const knn_grap
 	if (job->codes)
 		builder_write_codes(job, input, old_of_new, vectors);
 
-	snprintf(part, length, "%s.part", job->result);
-	builder_unfinished(part);
-	result.fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (result.fd < 0)
-		builder_fail_with(BUILDER_IO, errno, "could not make file \"%s\"", part);
-	result.size = knn_graph_file_size(graph->n, graph->nupper, graph->m);
+	builder_result_begin(&result, job->result,
+						 knn_graph_file_size(graph->n, graph->nupper, graph->m));
 	if (knn_graph_file_write(graph, old_of_new, new_of_old, &sink) != KNN_OK)
 		builder_fail_memory();
-	if (close(result.fd) != 0)
-		builder_fail_with(BUILDER_IO, errno, "could not write file \"%s\"", part);
-	if (rename(part, job->result) != 0)
-		builder_fail_with(BUILDER_IO, errno, "could not rename file \"%s\" to \"%s\"", part,
-						  job->result);
-	builder_unfinished(NULL);
-	builder_release(part);
+	builder_result_end(&result);
 	builder_release(old_of_new);
 	builder_release(new_of_old);
 }

@@ -49,14 +49,20 @@ typedef struct Key
 	const char *const *names;
 	const char *hint;
 	bool		optional;
+	int			jobs;			/* that have it */
 } Key;
+
+#define OF_BUILD	(1 << BUILDER_BUILD)
+#define OF_CLUSTER	(1 << BUILDER_CLUSTER)
+#define OF_ALL		(OF_BUILD | OF_CLUSTER)
 
 enum
 {
 	DATA_FLOAT, DATA_BYTE, DATA_BINARY
 };
 
-static const char *const job_names[] = {"build", NULL};
+/* in the order of builder_job_kind */
+static const char *const job_names[] = {"build", "cluster", NULL};
 static const char *const method_names[] = {"hnsw", NULL};
 static const char *const engine_names[] = {"cpu", NULL};
 static const char *const data_type_names[] = {"float", "byte", "binary", NULL};
@@ -69,26 +75,27 @@ static const char *const encoding_names[] = {"rotated_8", "rotated_4", "rotated_
 #define VALUE(field) offsetof(Raw, values.field)
 
 static const Key keys[] = {
-	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false},
+	{"job", KIND_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false, OF_ALL},
 	{"version", KIND_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
-	"The server and knn-builder are of different versions; install both from one package.", false},
-	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false},
-	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false},
-	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false},
-	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL, false},
-	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL, false},
-	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false},
-	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false},
-	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false},
-	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false},
-	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false},
-	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false},
-	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false},
-	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false},
-	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false},
-	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false},
-	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false},
-	{"codes", KIND_TEXT, VALUE(codes), 0, 0, NULL, NULL, true},
+	"The server and knn-builder are of different versions; install both from one package.", false, OF_ALL},
+	{"method", KIND_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false, OF_BUILD},
+	{"engine", KIND_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false, OF_BUILD},
+	{"vectors", KIND_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false, OF_ALL},
+	{"ids", KIND_TEXT, VALUE(ids), 0, 0, NULL, NULL, false, OF_ALL},
+	{"result", KIND_TEXT, VALUE(result), 0, 0, NULL, NULL, false, OF_ALL},
+	{"dimension", KIND_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false, OF_ALL},
+	{"count", KIND_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false, OF_ALL},
+	{"data_type", KIND_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false, OF_ALL},
+	{"space", KIND_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false, OF_ALL},
+	{"encoding", KIND_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false, OF_BUILD},
+	{"m", KIND_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false, OF_BUILD},
+	{"nlist", KIND_UINT32, VALUE(nlist), 1, BUILDER_MAX_NLIST, NULL, NULL, false, OF_CLUSTER},
+	{"ef_construction", KIND_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false, OF_BUILD},
+	{"seed", KIND_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false, OF_ALL},
+	{"threads", KIND_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false, OF_ALL},
+	{"memory_limit", KIND_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false, OF_ALL},
+	{"codes_per_page", KIND_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false, OF_BUILD},
+	{"codes", KIND_TEXT, VALUE(codes), 0, 0, NULL, NULL, true, OF_BUILD},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -208,7 +215,7 @@ read_value(const Key *key, struct json_object *value, Raw *raw, builder_error *e
 /* ---- the whole ---- */
 
 static bool
-check_names(struct json_object *object, builder_error *error)
+check_names(struct json_object *object, int of, builder_error *error)
 {
 	json_object_object_foreach(object, name, value)
 	{
@@ -216,7 +223,7 @@ check_names(struct json_object *object, builder_error *error)
 
 		(void) value;
 		for (size_t i = 0; i < NKEYS; i++)
-			known |= strcmp(name, keys[i].name) == 0;
+			known |= strcmp(name, keys[i].name) == 0 && (keys[i].jobs & of);
 		if (!known)
 			return refuse(error, "the job has an unknown key \"%.60s\"", name);
 	}
@@ -240,6 +247,9 @@ check_combination(const Raw *raw, builder_error *error)
 	if (raw->data_type == DATA_BINARY && raw->values.dimension % 8 != 0)
 		return refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
 					  raw->values.dimension);
+	if (raw->values.kind == BUILDER_CLUSTER && raw->values.nlist > raw->values.count)
+		return refuse(error, "\"nlist\" of the job is %u, more than its %u vectors",
+					  raw->values.nlist, raw->values.count);
 	if (raw->values.codes && raw->data_type != DATA_FLOAT)
 		return refuse(error, "vectors of data type \"%s\" are their own codes",
 					  data_type_names[raw->data_type]);
@@ -256,6 +266,9 @@ read_object(Raw *raw, struct json_object *object, builder_error *error)
 	{
 		struct json_object *value;
 
+		/* which job it is has been read first */
+		if (!(keys[i].jobs & 1 << raw->job))
+			continue;
 		if (!json_object_object_get_ex(object, keys[i].name, &value))
 		{
 			if (keys[i].optional)
@@ -269,11 +282,21 @@ read_object(Raw *raw, struct json_object *object, builder_error *error)
 			return false;
 		}
 	}
-	if (!check_names(object, error))
+	if (!check_names(object, 1 << raw->job, error))
 		return false;
+	raw->values.kind = (builder_job_kind) raw->job;
 	raw->values.space = (knn_space) (raw->space + 1);
 	raw->values.encoding = (knn_encoding) (raw->encoding + 1);
+	if (raw->values.kind == BUILDER_CLUSTER)
+		raw->values.encoding = raw->data_type == DATA_BINARY ? KNN_ENCODING_BINARY :
+			raw->data_type == DATA_BYTE ? KNN_ENCODING_BYTE : KNN_ENCODING_ROTATED_8;
 	return check_combination(raw, error);
+}
+
+const char *
+builder_job_name(builder_job_kind kind)
+{
+	return job_names[kind];
 }
 
 bool

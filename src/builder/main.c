@@ -2,7 +2,9 @@
  * main.c
  *		knn-builder: what knn does outside the server.
  *
- *	knn-builder build		a job on standard input, JSON lines on standard output
+ *	knn-builder build		a job on standard input, JSON lines on standard output:
+ *							the graph of an index
+ *	knn-builder cluster		the same: the lists of one
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +14,7 @@
 
 #include "builder/build.h"
 #include "builder/job.h"
+#include "builder/lists.h"
 #include "builder/output.h"
 
 static void
@@ -20,7 +23,8 @@ usage(FILE *to)
 	fputs("knn-builder builds indexes of the PostgreSQL extension knn outside the server.\n"
 		  "\n"
 		  "Usage:\n"
-		  "  knn-builder build      do the job that is read from standard input\n"
+		  "  knn-builder build      build a graph: a job that is read from standard input\n"
+		  "  knn-builder cluster    divide vectors into lists: a job of this kind\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -53,7 +57,7 @@ read_job(size_t *length)
 }
 
 static int
-build(void)
+do_job(const char *command)
 {
 	builder_job job;
 	builder_error error;
@@ -65,7 +69,13 @@ build(void)
 	if (!builder_job_parse(&job, text, length, &error))
 		builder_fail(&error);
 	free(text);
-	builder_build(&job);
+	if (strcmp(builder_job_name(job.kind), command) != 0)
+		builder_fail_with(BUILDER_BAD_JOB, 0, "command \"%s\" was given a job \"%s\"", command,
+						  builder_job_name(job.kind));
+	if (job.kind == BUILDER_CLUSTER)
+		builder_cluster(&job);
+	else
+		builder_build(&job);
 	builder_job_free(&job);
 	return 0;
 }
@@ -73,8 +83,8 @@ build(void)
 int
 main(int argc, char **argv)
 {
-	if (argc == 2 && strcmp(argv[1], "build") == 0)
-		return build();
+	if (argc == 2 && (strcmp(argv[1], "build") == 0 || strcmp(argv[1], "cluster") == 0))
+		return do_job(argv[1]);
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);

@@ -16,6 +16,14 @@
 /* Rounds of clustering centroids, which need not be a good one. */
 #define GROUP_ROUNDS	3
 
+/*
+ * Vectors of a sample for each centroid: few centroids can afford many.  (faiss takes up to
+ * 256, and warns below 39.)
+ */
+#define SAMPLE_MOST		256
+#define SAMPLE_LEAST	32
+#define SAMPLE_TOTAL	32768
+
 /* Items between two calls of check. */
 #define CHECK_EVERY		512
 
@@ -179,13 +187,34 @@ knn_kmeans_free(knn_kmeans *km)
 	memset(km, 0, sizeof(*km));
 }
 
+/* ---- samples ---- */
+
+uint32_t
+knn_kmeans_sample_size(uint32_t n, uint32_t count)
+{
+	uint64_t	each = n > 0 ? SAMPLE_TOTAL / n : 0;
+
+	each = each > SAMPLE_MOST ? SAMPLE_MOST : each < SAMPLE_LEAST ? SAMPLE_LEAST : each;
+	return each * n < count ? (uint32_t) (each * n) : count;
+}
+
+uint32_t
+knn_kmeans_sample_pick(uint64_t *state, uint32_t i, uint32_t nsample, uint32_t count)
+{
+	uint64_t	first = (uint64_t) count * i / nsample;
+	uint64_t	end = (uint64_t) count * (i + 1) / nsample;
+
+	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t) (first + (*state >> 33) % (end - first));
+}
+
 /* ---- many items ---- */
 
 void
 knn_kmeans_each(knn_kmeans *km, uint64_t n, bool counted, knn_kmeans_item item, void *argument)
 {
 	if (km->run)
-		km->run(km->context, n, item, argument);
+		km->run(km->context, n, counted, item, argument);
 	else
 	{
 		for (uint64_t i = 0; i < n; i++)

@@ -31,6 +31,7 @@
 #ifndef KNN_CORE_KMEANS_H
 #define KNN_CORE_KMEANS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/code.h"
@@ -77,9 +78,10 @@ typedef struct knn_kmeans
 
 	/*
 	 * Do something for each of n items, by threads numbered from 0 to threads - 1;
-	 * NULL: one after the other.
+	 * NULL: one after the other.  Those that are counted add to what is done.
 	 */
-	void		(*run) (void *context, uint64_t n, knn_kmeans_item item, void *argument);
+	void		(*run) (void *context, uint64_t n, bool counted, knn_kmeans_item item,
+						void *argument);
 	uint32_t	threads;		/* 0 is 1 */
 
 	/* what codes of centroids are made with */
@@ -136,6 +138,14 @@ extern int	knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample
  * in place of training; laid end to end.  Their mean takes the sample's place.
  */
 extern void knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n);
+
+/*
+ * How many vectors of count a sample for n centroids has, if memory is plenty; and the
+ * number of its vector i when it has nsample: at even steps with a random place in
+ * each, so that no part of the vectors is left out.  state begins as the seed.
+ */
+extern uint32_t knn_kmeans_sample_size(uint32_t n, uint32_t count);
+extern uint32_t knn_kmeans_sample_pick(uint64_t *state, uint32_t i, uint32_t nsample, uint32_t count);
 
 /* The number of the nearest centroid; by a thread that is less than km->threads. */
 extern uint32_t knn_kmeans_nearest(const knn_kmeans *km, const void *v, uint32_t thread);

@@ -239,9 +239,10 @@ test_nearest(uint32_t ncentroids, double most)
 
 /* As threads would: the items in another order, and by several of them. */
 static void
-run_backwards(void *context, uint64_t n, knn_kmeans_item item, void *argument)
+run_backwards(void *context, uint64_t n, bool counted, knn_kmeans_item item, void *argument)
 {
 	(void) context;
+	(void) counted;
 	for (uint64_t i = n; i-- > 0;)
 		item(argument, (uint32_t) (i % 3), i);
 }
