@@ -59,6 +59,8 @@ typedef struct IvfBuild
 	uint32	   *order;			/* vectors by list */
 	float	   *elements;		/* scratch */
 	void	   *rotated;
+
+	BlockNumber next_block;		/* to be written */
 } IvfBuild;
 
 /* ---- read ---- */
@@ -263,6 +265,19 @@ sort_by_list(IvfBuild *build)
 
 /* ---- write ---- */
 
+static void
+begin_column(const IvfBuild *build, KnnColumnWriter *writer, KnnColumn column)
+{
+	KnnColumnWriterBeginAt(writer, build->index, &build->columns[column], column, build->next_block);
+}
+
+static void
+end_column(IvfBuild *build, KnnColumnWriter *writer)
+{
+	KnnColumnWriterEnd(writer);
+	build->next_block = writer->next;
+}
+
 /* Blocks of a list, at least one. */
 static uint32
 list_blocks(const IvfBuild *build, uint32 list)
@@ -282,7 +297,7 @@ write_heads(IvfBuild *build, KnnColumn column)
 
 	if (width == 0)
 		return;
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[column], column);
+	begin_column(build, &writer, column);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		const knn_kmeans *km = &build->kmeans;
@@ -303,7 +318,7 @@ write_heads(IvfBuild *build, KnnColumn column)
 		KnnColumnWriterAppend(&writer, item);
 		block += nblocks;
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -329,7 +344,7 @@ write_blocks(IvfBuild *build)
 	uint8	   *code = palloc(layout->code_bytes);
 	uint32		nblocks = 0;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_BLOCK], KNN_COLUMN_BLOCK);
+	begin_column(build, &writer, KNN_COLUMN_BLOCK);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		uint32		at = build->starts[list];
@@ -356,7 +371,7 @@ write_blocks(IvfBuild *build)
 			KnnColumnWriterAppend(&writer, page.data);
 		}
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(code);
 }
 
@@ -369,7 +384,7 @@ write_codes(IvfBuild *build)
 	char	   *item = palloc0(width);
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
+	begin_column(build, &writer, KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->n; id++)
 	{
 		knn_code_factors factors;
@@ -378,7 +393,7 @@ write_codes(IvfBuild *build)
 		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -389,15 +404,19 @@ write_vectors(IvfBuild *build)
 	char	   *item = palloc0(Max(width, build->kept_size));
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
+	begin_column(build, &writer, KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->n; id++)
 	{
-		memcpy(item, KnnBuildVectorsGet(&build->read, build->order[id]), build->kept_size);
-		KnnColumnWriterAppend(&writer, item);
+		const void *kept = KnnBuildVectorsGet(&build->read, build->order[id]);
+
+		/* halves take a multiple of 4 bytes */
+		if (width > build->kept_size)
+			kept = memcpy(item, kept, build->kept_size);
+		KnnColumnWriterAppend(&writer, kept);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -437,16 +456,17 @@ write_pages(IvfBuild *build)
 			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->n);
 	}
 	expected = KnnMetaPageEnd(buffer);
+	build->next_block = KNN_META_BLOCK + 1;
+	KnnReserveBlocks(build->index, expected);
 	if (build->nlists > 0)
 	{
 		if (build->kmeans.encoder.centre)
 		{
 			KnnColumnWriter writer;
 
-			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-								 KNN_COLUMN_CENTRE);
+			begin_column(build, &writer, KNN_COLUMN_CENTRE);
 			KnnColumnWriterAppend(&writer, build->kmeans.mean);
-			KnnColumnWriterEnd(&writer);
+			end_column(build, &writer);
 		}
 		write_heads(build, KNN_COLUMN_HEAD);
 		write_heads(build, KNN_COLUMN_COARSE);
@@ -457,6 +477,9 @@ write_pages(IvfBuild *build)
 		if (build->columns[KNN_COLUMN_VECTOR].width > 0)
 			write_vectors(build);
 	}
+	if (build->next_block != expected)
+		elog(ERROR, "columns of index \"%s\" end at block %u, expected %u",
+			 RelationGetRelationName(build->index), build->next_block, expected);
 	KnnCheckBuiltBlocks(build->index, expected);
 }
 
