@@ -255,6 +255,7 @@ test_threads(knn_encoding encoding, knn_space space)
 	uint32_t	k = 150;
 	char	   *sample = make_sample(encoding, dim, n, 5);
 	knn_kmeans	km[2];
+	size_t		said;
 
 	unit_case("the same by several threads, encoding %d", (int) encoding);
 	for (int i = 0; i < 2; i++)
@@ -265,8 +266,11 @@ test_threads(knn_encoding encoding, knn_space space)
 			km[i].run = run_backwards;
 			km[i].threads = 3;
 		}
+		allocated = 0;
 		UNIT_CHECK(knn_kmeans_init(&km[i], k) == KNN_OK, "init");
 		UNIT_CHECK(knn_kmeans_train(&km[i], sample, n, k) == KNN_OK, "train");
+		said = knn_kmeans_memory(dim, encoding, k, km[i].threads) + n * knn_kmeans_sample_memory(dim, encoding);
+		UNIT_CHECK(allocated <= said + 64, "%zu bytes, said %zu", allocated, said);
 	}
 	UNIT_CHECK(memcmp(km[0].centroids, km[1].centroids, (size_t) km[0].unit * k) == 0, "other centroids");
 	for (uint32_t i = 0; i < n; i++)
