@@ -12,7 +12,8 @@
  * form groups, about as many as there are centroids in each; a vector is compared with
  * the groups' centres first, then with the centroids of the nearest groups.  (The
  * inverted file of an inverted file: Jegou, Douze and Schmid, PAMI 2011, have lists
- * searched so.)  One vector in some thousand gets the second nearest centroid that way.
+ * searched so.)  One vector in fifty gets another than the nearest that way, and the mean
+ * squared distance is a quarter of a percent larger.
  *
  * Vectors, the sample's and the centroids, are what knn_encoder_rotate makes:
  * rotated floats, or the elements of byte and binary vectors.  Centroids are means

@@ -146,10 +146,13 @@ sub write_codes
 	return;
 }
 
+# What the larger part of the work is called.
+sub work_phase { return $job{job} eq 'cluster' ? 'train' : 'graph' }
+
 sub whole_build
 {
 	progress('read', $n);
-	progress($job{job} eq 'cluster' ? 'train' : 'graph', int($n / 2));
+	progress(work_phase(), int($n / 2));
 	write_result($job{job} eq 'cluster' ? list_file(@_) : graph_file(@_));
 	progress('write', $n);
 	return;
@@ -178,7 +181,7 @@ my %modes = (
 	signal => sub { progress('graph', 1); kill $options[0], $$; sleep 100 },
 	# its own child keeps the pipes
 	orphan => sub { if (fork == 0) { sleep 1000; exit } kill 'KILL', $$; sleep 100 },
-	hang => sub { progress('graph', 1); sleep 1 while 1 },
+	hang => sub { progress(work_phase(), 1); sleep 1 while 1 },
 	stubborn => sub { $SIG{TERM} = 'IGNORE'; progress('graph', 1); sleep 1 while 1 },
 	family => sub { $SIG{TERM} = 'IGNORE'; fork; fork; progress('graph', 1) ; sleep 1 while 1 },
 	closed => sub { close STDOUT; close STDERR; sleep 1 while 1 },

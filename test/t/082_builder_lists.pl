@@ -195,6 +195,39 @@ like($messages, qr/canceling statement due to statement timeout/, 'fails for thi
 nothing_left('faults');
 
 # ---------------------------------------------------------------------------
+# progress
+
+# The subphases that a statement goes through, until one that matches or its end.
+sub watch
+{
+	my ($sql, $until) = @_;
+	my %seen;
+	my $build = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $sql ], '>', \my $out, '2>', \my $err);
+	for (1 .. 400)
+	{
+		my $now = $node->safe_psql('postgres', 'SELECT phase, tuples_done, tuples_total FROM pg_stat_progress_create_index');
+		last if $now eq '' && %seen;
+		$seen{$1} = [ $2, $3 ] if $now =~ /^building index: (.*)\|(\d+)\|(\d+)$/;
+		last if $until && grep { /$until/ } keys %seen;
+		sleep 0.02;
+	}
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index');
+	$build->finish;
+	return %seen;
+}
+
+my %seen = watch("SET knn.builder_path = '" . program('hang') . "'; CREATE INDEX t_idx ON t USING knn_ivf (v) WITH (nlist = 20)", 'training');
+is_deeply($seen{training}, [ 1, $rows ], 'the program\'s progress') or diag explain \%seen;
+nothing_left('a build that was watched');
+# in the server: as many lists as it can have, so that it takes a while
+$node->safe_psql('postgres', "CREATE TABLE wide AS SELECT i AS id, (SELECT array_agg((i * (j + 7) * 31) % 1009) FROM generate_series(1, 64) j)::real[]::knn_vector AS v FROM generate_series(1, 15000) i");
+%seen = watch("SET maintenance_work_mem = '200MB'; SET knn.build_external_min = -1; CREATE INDEX wide_idx ON wide USING knn_ivf ((v::knn_vector(64))) WITH (nlist = 15000)");
+ok(exists $seen{training}, 'training is shown') or diag explain \%seen;
+cmp_ok(($seen{training} // [ 0, 0 ])->[1], '>=', 4 * 15000, 'with what there is to do');
+cmp_ok(($seen{training} // [ 1, 0 ])->[0], '<=', ($seen{training} // [ 1, 0 ])->[1], 'and what of it is done');
+$node->safe_psql('postgres', 'DROP TABLE wide');
+
+# ---------------------------------------------------------------------------
 # the real program
 
 SKIP:
