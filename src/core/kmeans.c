@@ -274,6 +274,9 @@ knn_kmeans_search_groups(const knn_kmeans *km, const knn_query *query, float *di
 	{
 		uint32_t	at;
 
+		/* one without members is not worth a place */
+		if (km->starts[i] == km->starts[i + 1])
+			continue;
 		if (n == most && !(distances[i] < distances[groups[n - 1]]))
 			continue;
 		for (at = n < most ? n++ : n - 1; at > 0 && distances[i] < distances[groups[at - 1]]; at--)

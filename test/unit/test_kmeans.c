@@ -356,6 +356,32 @@ test_degenerate(void)
 		UNIT_CHECK(((float *) km.centroids)[i] == (float) (i % 8), "element %d of equal vectors", i);
 	knn_kmeans_free(&km);
 
+	unit_case("more centroids than different vectors, in groups");
+	for (int i = 0; i < 50; i++)
+	{
+		for (int j = 0; j < 8; j++)
+			equal[8 * i + j] = (float) ((i % 3) * (j + 1));
+	}
+	for (uint32_t n = 20; n <= 50; n += 10)
+	{
+		char	   *many = malloc(sizeof(equal[0]) * 8 * 1600);
+
+		for (int i = 0; i < 1600; i++)
+			memcpy(many + 32 * i, equal + 8 * (i % 50), 32);
+		init(&km, KNN_ENCODING_ROTATED_8, KNN_SPACE_L2, 8);
+		knn_kmeans_init(&km, 10 * n);
+		UNIT_CHECK(knn_kmeans_train(&km, many, 1600, 10 * n) == KNN_OK, "train");
+		for (int i = 0; i < 3; i++)
+		{
+			uint32_t	c = knn_kmeans_nearest(&km, equal + 8 * i, 0);
+
+			UNIT_CHECK(memcmp(km.centroids + km.unit * c, equal + 8 * i, 32) == 0,
+					   "%u centroids: vector %d has none", 10 * n, i);
+		}
+		knn_kmeans_free(&km);
+		free(many);
+	}
+
 	unit_case("elements at the ends of float's range");
 	init(&km, KNN_ENCODING_ROTATED_8, KNN_SPACE_L2, 2);
 	knn_kmeans_init(&km, 2);
