@@ -76,6 +76,25 @@ SELECT rows, nodes, tombstones, pg_relation_size('ti') = :size AS not_grown FROM
 DROP TABLE gone;
 SELECT knn_index_check('ti', true);
 SELECT knn_index_check('ti', true, true);
+-- rows unlike those of the build: they are far from the centroids, with codes and without
+CREATE TABLE moved (id int, v knn_vector(4), b knn_vector(4, 'byte'));
+INSERT INTO moved SELECT i, ARRAY[i % 10, i % 7, i % 9, 1]::real[], ARRAY[i % 10, i % 7, i % 9, 1]::real[] FROM generate_series(1, 2000) i;
+CREATE INDEX moved_v ON moved USING knn_ivf (v) WITH (nlist = 20);
+CREATE INDEX moved_32x ON moved USING knn_ivf (v) WITH (nlist = 20, compression_level = '32x');
+CREATE INDEX moved_bare ON moved USING knn_ivf (v knn_vector_l1_ops) WITH (nlist = 20, store_vectors = off);
+CREATE INDEX moved_byte ON moved USING knn_ivf (b knn_vector_cosine_ops) WITH (nlist = 20);
+CREATE INDEX moved_hnsw ON moved USING knn_hnsw (v);
+CREATE INDEX moved_none ON moved USING knn_ivf (v) WITH (nlist = 20) WHERE id > 2000;
+CREATE VIEW drifts AS SELECT c AS index, i.list_drift = 0 AS none, i.list_drift > 2 AS much
+	FROM unnest('{moved_v,moved_32x,moved_bare,moved_byte,moved_hnsw,moved_none}'::regclass[]) c, knn_index_info(c) i;
+SELECT * FROM drifts;
+INSERT INTO moved SELECT i, ARRAY[90 + i % 10, i % 7, i % 9, 1]::real[], ARRAY[-(i % 10), -(i % 7), -90, 1]::real[] FROM generate_series(2001, 4000) i;
+SELECT * FROM drifts;
+REINDEX TABLE moved;
+SELECT * FROM drifts;
+DROP VIEW drifts;
+DROP TABLE moved;
+
 -- nprobes is changed without a rebuild, nlist with
 ALTER INDEX ti SET (nprobes = 7, nlist = 50);
 SELECT nlist, nprobes FROM knn_index_info('ti');

@@ -95,9 +95,6 @@ extern void KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool
 extern bool KnnBuildWantsExternal(const HnswBuild *build);
 extern bool KnnBuildExternally(HnswBuild *build);
 
-/* A knn_graph_source's read of a file; state is its descriptor, an int. */
-extern bool KnnBuildReadPiece(void *state, uint64_t offset, void *bytes, size_t n);
-
 /*
  * hnsw_build_codes.c
  *

@@ -15,6 +15,8 @@
 
 #include "am/hnsw_build.h"
 
+#include "am/build_job.h"
+
 #include "core/code_file.h"
 #include "miscadmin.h"
 

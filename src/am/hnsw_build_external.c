@@ -1,36 +1,16 @@
 /*
  * hnsw_build_external.c
- *		Second pass of a build of knn_hnsw by the program knn-builder.
+ *		Second pass of a build of knn_hnsw by the program knn-builder (build_job.h).
  *
- * The program gets the vectors as float32, int8 or packed bits (.knnvec, .knndid):
- * the file that the first pass wrote, or, where that has halves, a copy in the spool
- * directory.  It makes a graph of them with as many threads as
- * it is given, and its file is checked before anything else looks at it
- * (core/graph_file.h).  So are the codes it makes in the order of the nodes, where it
- * knows how (hnsw_build_codes.c).
- *
- * Whatever is wrong with the program is a warning, after which the graph is built
- * in this process.
+ * It makes a graph of the vectors with as many threads as it is given, and its file is
+ * checked before anything else looks at it (core/graph_file.h).  So are the codes it
+ * makes in the order of the nodes, where it knows how (hnsw_build_codes.c).
  */
 #include "postgres.h"
 
 #include "am/hnsw_build.h"
 
-#include <unistd.h>
-
-#include "commands/progress.h"
-#include "job/job.h"
-#include "job/settings.h"
-#include "miscadmin.h"
-#include "storage/ipc.h"
-#include "utils/backend_progress.h"
-#include "utils/guc.h"
-#include "utils/json.h"
-
-#define VECTORS_FILE "vectors.knnvec"
-#define IDS_FILE "vectors.knndid"
-#define RESULT_FILE "result.knngraph"
-#define PROGRESS_EVERY 1024
+#include "am/build_job.h"
 
 /*
  * More nodes than these that nothing leads to are no graph of a build.  With few
@@ -38,29 +18,15 @@
  */
 #define MAX_UNREACHABLE(n, m) ((n) / ((m) < 8 ? 2 : 10) + 8)
 
-/* ---- the job ---- */
+static const KnnBuildPhase phases[] = {
+	{"read", KNN_HNSW_PHASE_SPOOL},
+	{"graph", KNN_HNSW_PHASE_GRAPH},
+	{"merge", KNN_HNSW_PHASE_MERGE},
+	{"order", KNN_HNSW_PHASE_ORDER},
+	{"write", KNN_HNSW_PHASE_ORDER}
+};
 
-static const char *
-space_name(knn_space space)
-{
-	switch (space)
-	{
-		case KNN_SPACE_L2:
-			return "l2";
-		case KNN_SPACE_INNER_PRODUCT:
-			return "innerproduct";
-		case KNN_SPACE_COSINE:
-			return "cosine";
-		case KNN_SPACE_L1:
-			return "l1";
-		case KNN_SPACE_LINF:
-			return "linf";
-		case KNN_SPACE_HAMMING:
-			return "hamming";
-	}
-	elog(ERROR, "unknown space %d", (int) space);
-	return NULL;				/* not reached */
-}
+/* ---- the job ---- */
 
 static const char *
 encoding_name(knn_encoding encoding)
@@ -84,278 +50,47 @@ encoding_name(knn_encoding encoding)
 	return NULL;				/* not reached */
 }
 
-/* Are the vectors of the first pass what the graph is made of, or halves? */
-static bool
-kept_as_elements(const HnswBuild *build)
-{
-	return build->shape.vectors != KNN_VECTORS_HALF;
-}
-
 static void
-append_text(StringInfo json, const char *key, const char *text)
+describe(void *state, const KnnJob *job, StringInfo json)
 {
-	appendStringInfo(json, ",\"%s\":", key);
-	escape_json(json, text);
-}
-
-static void
-append_path(StringInfo json, const KnnJob *job, const char *key, const char *name)
-{
-	char		path[MAXPGPATH];
-
-	KnnSpoolPath(&job->spool, name, path);
-	append_text(json, key, path);
-}
-
-static char *
-describe(HnswBuild *build, const KnnJob *job)
-{
+	const HnswBuild *build = state;
 	const KnnShape *shape = &build->shape;
 	const char *codes_file = KnnBuildCodesFile(build);
-	const char *data_type = "float";
-	StringInfoData json;
 
-	/* of what the graph is made, not of what the index keeps */
-	if (build->graph.encoder.encoding == KNN_ENCODING_BYTE)
-		data_type = "byte";
-	else if (build->graph.encoder.encoding == KNN_ENCODING_BINARY)
-		data_type = "binary";
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"job\":\"build\",\"version\":1,\"method\":\"hnsw\",\"engine\":\"cpu\"");
-	if (kept_as_elements(build))
-		append_text(&json, "vectors", KnnBuildVectorsLend(&build->read));
-	else
-		append_path(&json, job, "vectors", VECTORS_FILE);
-	append_path(&json, job, "ids", IDS_FILE);
-	append_path(&json, job, "result", RESULT_FILE);
-	appendStringInfo(&json, ",\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\","
-					 "\"encoding\":\"%s\",\"m\":%u,\"ef_construction\":%u,\"seed\":\"" UINT64_FORMAT "\","
-					 "\"threads\":%d,\"memory_limit\":" UINT64_FORMAT ",\"codes_per_page\":%u",
-					 shape->dim, build->n, data_type, space_name(shape->space),
+	/* without codes that of which the graph is made, not that which the index keeps */
+	appendStringInfo(json, ",\"method\":\"hnsw\",\"engine\":\"cpu\",\"encoding\":\"%s\",\"m\":%u,"
+					 "\"ef_construction\":%u,\"codes_per_page\":%u",
 					 encoding_name(codes_file ? shape->encoding : build->graph.encoder.encoding),
-					 shape->m, shape->ef_construction, shape->seed, knn_index_threads,
-					 (uint64) maintenance_work_mem * 1024,
+					 shape->m, shape->ef_construction,
 					 (uint32) (KNN_PAGE_CAPACITY / build->columns[KNN_COLUMN_CODE].width));
 	if (codes_file)
-		append_path(&json, job, "codes", codes_file);
-	appendStringInfoChar(&json, '}');
-	return json.data;
-}
-
-/*
- * What the first pass did not write already.  The files are open until the job is
- * done, since they count against temp_file_limit that long.
- */
-typedef struct Input
-{
-	KnnSpoolFile vectors;
-	KnnSpoolFile ids;
-	bool		has_vectors;
-} Input;
-
-static void
-write_vectors(HnswBuild *build, Input *input)
-{
-	Size		size = KnnElementsSize(&build->shape);
-	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
-
-	for (uint32 i = 0; i < build->n && input->vectors.error == 0; i++)
-	{
-		const void *kept = KnnBuildVectorsGet(&build->read, i);
-
-		CHECK_FOR_INTERRUPTS();
-		KnnSpoolFileWrite(&input->vectors, KnnElementsOfStored(&build->shape, kept, scratch), size);
-		if (i % PROGRESS_EVERY == PROGRESS_EVERY - 1)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
-	}
-	pfree(scratch);
-}
-
-static void
-write_ids(const HnswBuild *build, Input *input)
-{
-	for (uint32 i = 0; i < build->n && input->ids.error == 0; i++)
-	{
-		int32		id = (int32) i;
-
-		KnnSpoolFileWrite(&input->ids, &id, sizeof(id));
-	}
-}
-
-static bool
-write_input(HnswBuild *build, KnnJob *job, Input *input, KnnJobFailure *failure)
-{
-	int			error = 0;
-
-	input->has_vectors = !kept_as_elements(build);
-	if (input->has_vectors)
-	{
-		KnnSpoolFileBegin(&input->vectors, &job->spool, VECTORS_FILE);
-		write_vectors(build, input);
-		if (!KnnSpoolFileEnd(&input->vectors))
-			error = errno;
-	}
-	KnnSpoolFileBegin(&input->ids, &job->spool, IDS_FILE);
-	if (error == 0)
-		write_ids(build, input);
-	if (!KnnSpoolFileEnd(&input->ids) && error == 0)
-		error = errno;
-	if (error == 0)
-		return true;
-	failure->detail = psprintf("Its vectors could not be written to \"%s\": %s.",
-							   job->spool.path, strerror(error));
-	failure->hint = error == ENOSPC ?
-		pstrdup("It needs room for another copy of the vectors there.") : NULL;
-	return false;
-}
-
-static void
-close_input(Input *input)
-{
-	if (input->has_vectors)
-		KnnSpoolFileClose(&input->vectors);
-	KnnSpoolFileClose(&input->ids);
-}
-
-/* ---- progress ---- */
-
-typedef struct Phase
-{
-	const char *name;
-	int			subphase;
-} Phase;
-
-static const Phase phases[] = {
-	{"read", KNN_HNSW_PHASE_SPOOL},
-	{"graph", KNN_HNSW_PHASE_GRAPH},
-	{"merge", KNN_HNSW_PHASE_MERGE},
-	{"order", KNN_HNSW_PHASE_ORDER},
-	{"write", KNN_HNSW_PHASE_ORDER}
-};
-
-static void
-show_progress(void *state, const char *name, uint64 done, uint64 total)
-{
-	const int	columns[] = {
-		PROGRESS_CREATEIDX_SUBPHASE,
-		PROGRESS_CREATEIDX_TUPLES_TOTAL,
-		PROGRESS_CREATEIDX_TUPLES_DONE
-	};
-
-	for (int i = 0; i < lengthof(phases); i++)
-	{
-		if (strcmp(phases[i].name, name) == 0)
-		{
-			int64		values[] = {phases[i].subphase, (int64) total, (int64) Min(done, total)};
-
-			pgstat_progress_update_multi_param(lengthof(columns), columns, values);
-			return;
-		}
-	}
-	/* a phase of a newer program: nobody misses it */
-}
-
-static void
-set_phase(const HnswBuild *build, int phase)
-{
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, phase);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
+		KnnBuildAppendPath(json, job, "codes", codes_file);
 }
 
 /* ---- the result ---- */
 
-bool
-KnnBuildReadPiece(void *state, uint64_t offset, void *bytes, size_t n)
+/* What is wrong with a graph whose file is whole, or NULL. */
+static const char *
+check_graph(const HnswBuild *build, const KnnMessage *result)
 {
-	int			fd = *(int *) state;
-	char	   *to = bytes;
+	const knn_graph_file *file = &build->graph_file;
 
-	while (n > 0)
-	{
-		ssize_t		got;
-
-		CHECK_FOR_INTERRUPTS();
-		got = pg_pread(fd, to, Min(n, 8 * 1024 * 1024), (off_t) offset);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		to += got;
-		offset += got;
-		n -= got;
-	}
-	return true;
+	if (file->nodes != build->n || result->nodes != build->n)
+		return psprintf("it has %u nodes of %u vectors", file->nodes, build->n);
+	if (file->m != build->shape.m)
+		return psprintf("its m is %u, not %u", file->m, build->shape.m);
+	if (file->unreachable > MAX_UNREACHABLE(file->nodes, file->m))
+		return psprintf("no link leads to %u of its %u nodes", file->unreachable, file->nodes);
+	return NULL;
 }
 
-static bool
-refuse(const KnnJob *job, KnnJobFailure *failure, const char *problem)
+/* The arrays of the graph are those of the file: whoever looks at it looks at links alone. */
+static void
+use_graph(HnswBuild *build)
 {
-	failure->detail = psprintf("The result of program \"%s\" is no graph of these vectors: %s.",
-							   job->program, problem);
-	return false;
-}
-
-/* Reads the graph's file and checks all of it. */
-static bool
-read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJobFailure *failure)
-{
-	knn_graph_file *file = &build->graph_file;
+	const knn_graph_file *file = &build->graph_file;
 	knn_graph  *graph = &build->graph;
-	knn_graph_source source;
-	char	   *problem;
-	int			fd;
-	int			status;
 
-	fd = KnnSpoolOpen(&job->spool, RESULT_FILE,
-					  knn_graph_file_size(build->n, (uint64) build->n * KNN_MAX_LEVEL, build->shape.m),
-					  &source.size, &problem);
-	if (fd < 0)
-		return refuse(job, failure, problem);
-	memset(file, 0, sizeof(*file));
-	file->allocator = KnnContextAllocator(build->context);
-	file->check = KnnBuildCheckInterrupts;
-	source.state = &fd;
-	source.read = KnnBuildReadPiece;
-	status = knn_graph_file_read(file, &source);
-	CloseTransientFile(fd);
-
-	problem = file->problem;
-	if (status == KNN_OK)
-	{
-		if (file->nodes != build->n || result->nodes != build->n)
-			problem = psprintf("it has %u nodes of %u vectors", file->nodes, build->n);
-		else if (file->m != build->shape.m)
-			problem = psprintf("its m is %u, not %u", file->m, build->shape.m);
-		else if (file->unreachable > MAX_UNREACHABLE(file->nodes, file->m))
-			problem = psprintf("no link leads to %u of its %u nodes", file->unreachable, file->nodes);
-		else
-			problem = NULL;
-	}
-	else if (problem[0] == '\0')
-		problem = psprintf("file \"%s\" could not be read", RESULT_FILE);
-	if (problem)
-	{
-		refuse(job, failure, problem);
-		knn_graph_file_free(file);
-		return false;
-	}
-
-	if (file->unreachable > 0)
-		ereport(DEBUG1,
-				(errmsg_internal("no link leads to %u of its nodes", file->unreachable)));
-
-	build->in_memory = file->nodes;
-	build->old_of_new = unconstify(uint32 *, file->old_of_new);
-	if (!KnnBuildTakeCodes(build, &job->spool, &problem))
-	{
-		refuse(job, failure, problem);
-		knn_graph_file_free(file);
-		return false;
-	}
-
-	/* as a view: whoever looks at this graph looks at links alone */
 	build->external = true;
 	graph->capacity = graph->n = file->nodes;
 	graph->entry = file->entry;
@@ -365,7 +100,38 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 	graph->upper_first = unconstify(uint32 *, file->upper_first);
 	graph->upper = unconstify(uint32 *, file->upper);
 	graph->nupper = graph->upper_room = file->upper_items;
-	return true;
+}
+
+static const char *
+take_graph(void *state, const KnnJob *job, const KnnMessage *result, const knn_graph_source *source)
+{
+	HnswBuild  *build = state;
+	knn_graph_file *file = &build->graph_file;
+	const char *problem;
+	char	   *of_codes = NULL;
+
+	memset(file, 0, sizeof(*file));
+	file->allocator = KnnContextAllocator(build->context);
+	file->check = KnnBuildCheckInterrupts;
+	problem = knn_graph_file_read(file, source) == KNN_OK ? check_graph(build, result) :
+		pstrdup(file->problem);
+	if (problem == NULL)
+	{
+		build->in_memory = file->nodes;
+		build->old_of_new = unconstify(uint32 *, file->old_of_new);
+		if (!KnnBuildTakeCodes(build, &job->spool, &of_codes))
+			problem = of_codes;
+	}
+	if (problem)
+	{
+		knn_graph_file_free(file);
+		return problem;
+	}
+	if (file->unreachable > 0)
+		ereport(DEBUG1,
+				(errmsg_internal("no link leads to %u of its nodes", file->unreachable)));
+	use_graph(build);
+	return NULL;
 }
 
 /* ---- the build ---- */
@@ -373,87 +139,31 @@ read_graph(HnswBuild *build, const KnnJob *job, const KnnMessage *result, KnnJob
 bool
 KnnBuildWantsExternal(const HnswBuild *build)
 {
-	uint64		size = (uint64) build->n * KnnElementsSize(&build->shape);
-
-	/* the ids of the files are int32 */
-	if (knn_build_external_min < 0 || build->n == 0 || build->n > PG_INT32_MAX)
-		return false;
-	return size >= (uint64) knn_build_external_min * 1024 || KnnBuildFitting(build) < build->n;
-}
-
-/*
- * temp_file_limit would be an error, where the server alone can do without what is
- * written for the program.  What else the session has of temporary files is
- * not known; it may still be that error.
- */
-static bool
-fits_temp_file_limit(const HnswBuild *build, KnnJobFailure *failure)
-{
-	uint64		copy = kept_as_elements(build) ? 0 : KnnElementsSize(&build->shape);
-	uint64		needed = (uint64) build->n * (build->kept_size + copy + sizeof(int32));
-
-	if (temp_file_limit < 0 || needed <= (uint64) temp_file_limit * 1024)
-		return true;
-	failure->detail = psprintf("Its files need %llu kB of temporary files, more than temp_file_limit.",
-							   (unsigned long long) (needed / 1024 + 1));
-	failure->hint = NULL;
-	return false;
-}
-
-static bool
-run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
-{
-	Input		input;
-	KnnMessage *result = palloc(sizeof(KnnMessage));
-	bool		done;
-
-	set_phase(build, KNN_HNSW_PHASE_SPOOL);
-	KnnJobBegin(job);
-	done = write_input(build, job, &input, failure) &&
-		KnnJobRun(job, "build", describe(build, job), show_progress, NULL, result, failure);
-	if (kept_as_elements(build))
-		KnnBuildVectorsTakeBack(&build->read);
-	if (done)
-	{
-		ereport(DEBUG1,
-				(errmsg_internal("knn-builder built a graph of %llu nodes in %.3f s: %llu threads, %llu bytes, %llu partitions",
-								 (unsigned long long) result->nodes, result->seconds,
-								 (unsigned long long) result->threads,
-								 (unsigned long long) result->memory,
-								 (unsigned long long) result->partitions)));
-		set_phase(build, KNN_HNSW_PHASE_CHECK);
-		done = read_graph(build, job, result, failure);
-	}
-	close_input(&input);
-	return done;
+	return KnnBuildWantsJob(&build->shape, build->n) ||
+		(KnnBuildMayAsk(build->n) && KnnBuildFitting(build) < build->n);
 }
 
 bool
 KnnBuildExternally(HnswBuild *build)
 {
-	KnnJob	   *job = KnnJobCreate();
-	KnnJobFailure failure = {NULL, NULL};
-	volatile bool done = false;
+	KnnBuildJob job = {
+		.index = build->index,
+		.shape = &build->shape,
+		.read = &build->read,
+		.kept_size = build->kept_size,
+		.n = build->n,
+		.command = "build",
+		.result_file = "result.knngraph",
+		.result_kind = "graph",
+		.phases = phases,
+		.nphases = lengthof(phases),
+		.spool_phase = KNN_HNSW_PHASE_SPOOL,
+		.check_phase = KNN_HNSW_PHASE_CHECK,
+		.state = build,
+		.describe = describe,
+		.take = take_graph,
+		.result_limit = knn_graph_file_size(build->n, (uint64) build->n * KNN_MAX_LEVEL, build->shape.m)
+	};
 
-	if (fits_temp_file_limit(build, &failure))
-	{
-		PG_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		{
-			done = run_job(build, job, &failure);
-		}
-		PG_END_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		KnnJobCleanup(0, PointerGetDatum(job));
-	}
-	pfree(job);
-	if (!done)
-	{
-		ereport(WARNING,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("index \"%s\" is built by the server, since knn-builder did not build it",
-						RelationGetRelationName(build->index)),
-				 errdetail_internal("%s", failure.detail),
-				 failure.hint ? errhint("%s", failure.hint) : 0));
-		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
-	}
-	return done;
+	return KnnBuildRunJob(&job);
 }

@@ -64,10 +64,12 @@
 
 /* Subphases of a build, beyond PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE (1). */
 #define KNN_IVF_PHASE_READ		2
-#define KNN_IVF_PHASE_TRAIN		3
-#define KNN_IVF_PHASE_ASSIGN	4
-#define KNN_IVF_PHASE_WRITE		5
-#define KNN_IVF_PHASE_LOG		6
+#define KNN_IVF_PHASE_SPOOL		3
+#define KNN_IVF_PHASE_TRAIN		4
+#define KNN_IVF_PHASE_ASSIGN	5
+#define KNN_IVF_PHASE_CHECK		6
+#define KNN_IVF_PHASE_WRITE		7
+#define KNN_IVF_PHASE_LOG		8
 
 /* Lists probed where knn.nprobes does not tell: the option. */
 extern int	KnnIvfNprobes(Relation index);

@@ -1,11 +1,13 @@
 /*
  * ivf_build.c
- *		CREATE INDEX ... USING knn_ivf, in one process.
+ *		CREATE INDEX ... USING knn_ivf.
  *
  *	read	the table's vectors go to a spool: memory, as far as it is not
  *			needed for the training, then a temporary file
  *	train	a sample of them, rotated, is clustered (core/kmeans.h)
- *	assign	each vector is assigned to the list of the nearest centroid
+ *	assign	each vector is assigned to the list of the nearest centroid; this step and
+ *			the one before it are knn-builder's where there is much to do, and it can
+ *			(ivf_build_external.c)
  *	write	blocks are laid out list after list, and full vectors in the same
  *			order, so that those of a list are neighbours; then all pages are logged
  *			at once
@@ -15,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "am/ivf.h"
+#include "am/ivf_build.h"
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
@@ -31,14 +33,6 @@
 #include "portability/instr_time.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
-
-/*
- * Vectors of the sample for each list: few lists can afford many.  (faiss takes up to
- * 256, and warns below 39.)
- */
-#define SAMPLE_MOST		256
-#define SAMPLE_LEAST	32
-#define SAMPLE_TOTAL	32768
 
 typedef struct IvfBuild
 {
@@ -65,6 +59,8 @@ typedef struct IvfBuild
 	uint32	   *order;			/* vectors by list */
 	float	   *elements;		/* scratch */
 	void	   *rotated;
+
+	BlockNumber next_block;		/* to be written */
 } IvfBuild;
 
 /* ---- read ---- */
@@ -114,9 +110,28 @@ rotated_vector(IvfBuild *build, uint32 number)
 /* ---- train ---- */
 
 static void
-check_interrupts(void)
+watch_training(void *context, uint64_t done, uint64_t total)
 {
+	const int	columns[] = {PROGRESS_CREATEIDX_TUPLES_TOTAL, PROGRESS_CREATEIDX_TUPLES_DONE};
+	int64		values[] = {(int64) total, (int64) done};
+
 	CHECK_FOR_INTERRUPTS();
+	pgstat_progress_update_multi_param(lengthof(columns), columns, values);
+}
+
+static void
+prepare_kmeans(IvfBuild *build)
+{
+	knn_kmeans *km = &build->kmeans;
+
+	km->dim = build->shape.dim;
+	km->space = build->shape.space;
+	km->encoding = KnnIvfCoarseEncoding(&build->shape);
+	km->seed = build->shape.seed;
+	km->allocator = KnnContextAllocator(build->context);
+	km->check = watch_training;
+	if (knn_kmeans_init(km, build->nlists) != KNN_OK)
+		elog(ERROR, "out of memory");
 }
 
 /*
@@ -129,11 +144,11 @@ plan_memory(IvfBuild *build)
 	uint64		limit = (uint64) maintenance_work_mem * 1024;
 	uint64		unit = KnnElementsSize(&build->shape);
 	uint64		centroids = knn_kmeans_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape),
-											  build->shape.nlist);
-	uint64		vector = unit + 2 * sizeof(uint32);
+											  build->shape.nlist, 1);
+	uint64		vector = unit +
+		knn_kmeans_sample_memory(build->shape.dim, KnnIvfCoarseEncoding(&build->shape));
 	uint64		least = centroids + vector * build->shape.nlist;
-	uint64		each = Max(Min(SAMPLE_TOTAL / build->shape.nlist, SAMPLE_MOST), SAMPLE_LEAST);
-	uint64		sample = each * build->shape.nlist;
+	uint64		sample = knn_kmeans_sample_size(build->shape.nlist, PG_UINT32_MAX);
 
 	if (least > limit)
 		ereport(ERROR,
@@ -148,51 +163,41 @@ plan_memory(IvfBuild *build)
 				  limit - centroids - sample * vector);
 }
 
-/*
- * A sample at even steps with a random place in each, so that no part of the table is
- * left out.
- */
 static void
-train(IvfBuild *build)
+count_lists(IvfBuild *build)
 {
-	knn_kmeans *km = &build->kmeans;
-	uint32		nsample = Min(build->sample_most, build->n);
-	uint64		random = build->shape.seed | 1;
-	Size		unit = KnnElementsSize(&build->shape);
-	char	   *sample;
-
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_TRAIN);
-	build->nlists = Min(build->shape.nlist, nsample);
+	build->nlists = Min(build->shape.nlist, build->n);
 	if (build->nlists < build->shape.nlist)
 		ereport(NOTICE,
 				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
 				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
 						   build->nlists, build->shape.nlist),
 				 errhint("REINDEX the index when the table is filled.")));
+}
+
+/* Learn the centroids from a sample. */
+static void
+train(IvfBuild *build)
+{
+	uint32		nsample = Min(build->sample_most, build->n);
+	uint64		random = build->shape.seed | 1;
+	Size		unit = KnnElementsSize(&build->shape);
+	char	   *sample;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_TRAIN);
 	if (nsample == 0)
 		return;
-
 	sample = MemoryContextAllocHuge(build->context, mul_size(unit, nsample));
 	for (uint32 i = 0; i < nsample; i++)
 	{
-		uint64		first = (uint64) build->n * i / nsample;
-		uint64		end = (uint64) build->n * (i + 1) / nsample;
+		uint32		picked = knn_kmeans_sample_pick(&random, i, nsample, build->n);
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		random = random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
-		memcpy(sample + unit * i,
-			   rotated_vector(build, (uint32) (first + (random >> 33) % (end - first))), unit);
+		memcpy(sample + unit * i, rotated_vector(build, picked), unit);
 	}
-
-	km->dim = build->shape.dim;
-	km->space = build->shape.space;
-	km->encoding = KnnIvfCoarseEncoding(&build->shape);
-	km->seed = build->shape.seed;
-	km->allocator = KnnContextAllocator(build->context);
-	km->check = check_interrupts;
-	if (knn_kmeans_init(km, build->nlists) != KNN_OK ||
-		knn_kmeans_train(km, sample, nsample, build->nlists) != KNN_OK)
+	prepare_kmeans(build);
+	if (knn_kmeans_train(&build->kmeans, sample, nsample, build->nlists) != KNN_OK)
 		elog(ERROR, "out of memory");
 	pfree(sample);
 }
@@ -202,13 +207,9 @@ train(IvfBuild *build)
 static void
 assign(IvfBuild *build)
 {
-	uint32	   *next;
-
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_ASSIGN);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
 	build->lists = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
-	build->order = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
-	build->starts = palloc0(sizeof(uint32) * (build->nlists + 1));
 	for (uint32 i = 0; i < build->n; i++)
 	{
 		if (i % 256 == 0)
@@ -216,11 +217,43 @@ assign(IvfBuild *build)
 			CHECK_FOR_INTERRUPTS();
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i);
 		}
-		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i));
-		build->starts[build->lists[i] + 1]++;
+		build->lists[i] = knn_kmeans_nearest(&build->kmeans, rotated_vector(build, i), 0);
 	}
+}
 
-	/* by list, and within it in the table's order */
+/* Both steps by another program. */
+static bool
+cluster_externally(IvfBuild *build)
+{
+	KnnIvfRead	read = {
+		.index = build->index,
+		.shape = &build->shape,
+		.vectors = &build->read,
+		.kept_size = build->kept_size,
+		.n = build->n,
+		.context = build->context
+	};
+	KnnIvfClusters clusters;
+
+	if (!KnnIvfClusterExternally(&read, build->nlists, &clusters))
+		return false;
+	prepare_kmeans(build);
+	knn_kmeans_set(&build->kmeans, clusters.centroids, build->nlists);
+	pfree(clusters.centroids);
+	build->lists = clusters.lists;
+	return true;
+}
+
+/* The order of the vectors: by list, and within it as in the table. */
+static void
+sort_by_list(IvfBuild *build)
+{
+	uint32	   *next;
+
+	build->order = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), Max(build->n, 1)));
+	build->starts = palloc0(sizeof(uint32) * (build->nlists + 1));
+	for (uint32 i = 0; i < build->n; i++)
+		build->starts[build->lists[i] + 1]++;
 	for (uint32 list = 0; list < build->nlists; list++)
 		build->starts[list + 1] += build->starts[list];
 	next = palloc(sizeof(uint32) * (build->nlists + 1));
@@ -231,6 +264,19 @@ assign(IvfBuild *build)
 }
 
 /* ---- write ---- */
+
+static void
+begin_column(const IvfBuild *build, KnnColumnWriter *writer, KnnColumn column)
+{
+	KnnColumnWriterBeginAt(writer, build->index, &build->columns[column], column, build->next_block);
+}
+
+static void
+end_column(IvfBuild *build, KnnColumnWriter *writer)
+{
+	KnnColumnWriterEnd(writer);
+	build->next_block = writer->next;
+}
 
 /* Blocks of a list, at least one. */
 static uint32
@@ -251,7 +297,7 @@ write_heads(IvfBuild *build, KnnColumn column)
 
 	if (width == 0)
 		return;
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[column], column);
+	begin_column(build, &writer, column);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		const knn_kmeans *km = &build->kmeans;
@@ -264,15 +310,15 @@ write_heads(IvfBuild *build, KnnColumn column)
 			KnnIvfCoarse *coarse = (KnnIvfCoarse *) item;
 
 			coarse->first = block + 1;
-			coarse->factors = km->factors[list];
-			memcpy(coarse->code, km->codes + (Size) km->code_bytes * list, km->code_bytes);
+			coarse->factors = km->coded.factors[list];
+			memcpy(coarse->code, km->coded.codes + (Size) km->code_bytes * list, km->code_bytes);
 		}
 		else
 			memcpy(item, km->centroids + (Size) km->unit * list, km->unit);
 		KnnColumnWriterAppend(&writer, item);
 		block += nblocks;
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -298,7 +344,7 @@ write_blocks(IvfBuild *build)
 	uint8	   *code = palloc(layout->code_bytes);
 	uint32		nblocks = 0;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_BLOCK], KNN_COLUMN_BLOCK);
+	begin_column(build, &writer, KNN_COLUMN_BLOCK);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		uint32		at = build->starts[list];
@@ -325,7 +371,7 @@ write_blocks(IvfBuild *build)
 			KnnColumnWriterAppend(&writer, page.data);
 		}
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(code);
 }
 
@@ -338,7 +384,7 @@ write_codes(IvfBuild *build)
 	char	   *item = palloc0(width);
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
+	begin_column(build, &writer, KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->n; id++)
 	{
 		knn_code_factors factors;
@@ -347,7 +393,7 @@ write_codes(IvfBuild *build)
 		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -358,15 +404,19 @@ write_vectors(IvfBuild *build)
 	char	   *item = palloc0(Max(width, build->kept_size));
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_VECTOR], KNN_COLUMN_VECTOR);
+	begin_column(build, &writer, KNN_COLUMN_VECTOR);
 	for (uint32 id = 0; id < build->n; id++)
 	{
-		memcpy(item, KnnBuildVectorsGet(&build->read, build->order[id]), build->kept_size);
-		KnnColumnWriterAppend(&writer, item);
+		const void *kept = KnnBuildVectorsGet(&build->read, build->order[id]);
+
+		/* halves take a multiple of 4 bytes */
+		if (width > build->kept_size)
+			kept = memcpy(item, kept, build->kept_size);
+		KnnColumnWriterAppend(&writer, kept);
 		if (id % 1024 == 1023)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
 	}
-	KnnColumnWriterEnd(&writer);
+	end_column(build, &writer);
 	pfree(item);
 }
 
@@ -406,16 +456,17 @@ write_pages(IvfBuild *build)
 			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->n);
 	}
 	expected = KnnMetaPageEnd(buffer);
+	build->next_block = KNN_META_BLOCK + 1;
+	KnnReserveBlocks(build->index, expected);
 	if (build->nlists > 0)
 	{
 		if (build->kmeans.encoder.centre)
 		{
 			KnnColumnWriter writer;
 
-			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-								 KNN_COLUMN_CENTRE);
+			begin_column(build, &writer, KNN_COLUMN_CENTRE);
 			KnnColumnWriterAppend(&writer, build->kmeans.mean);
-			KnnColumnWriterEnd(&writer);
+			end_column(build, &writer);
 		}
 		write_heads(build, KNN_COLUMN_HEAD);
 		write_heads(build, KNN_COLUMN_COARSE);
@@ -426,6 +477,9 @@ write_pages(IvfBuild *build)
 		if (build->columns[KNN_COLUMN_VECTOR].width > 0)
 			write_vectors(build);
 	}
+	if (build->next_block != expected)
+		elog(ERROR, "columns of index \"%s\" end at block %u, expected %u",
+			 RelationGetRelationName(build->index), build->next_block, expected);
 	KnnCheckBuiltBlocks(build->index, expected);
 }
 
@@ -479,8 +533,13 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_READ);
 	reltuples = table_index_build_scan(heap, index, info, true, true, read_row, &build, NULL);
-	train(&build);
-	assign(&build);
+	count_lists(&build);
+	if (!cluster_externally(&build))
+	{
+		train(&build);
+		assign(&build);
+	}
+	sort_by_list(&build);
 	write_pages(&build);
 	KnnBuildVectorsEnd(&build.read);
 

@@ -23,10 +23,14 @@ build_phase_name(int64 phase)
 			return "initializing";
 		case KNN_IVF_PHASE_READ:
 			return "reading vectors";
+		case KNN_IVF_PHASE_SPOOL:
+			return "handing vectors to knn-builder";
 		case KNN_IVF_PHASE_TRAIN:
 			return "training";
 		case KNN_IVF_PHASE_ASSIGN:
 			return "assigning vectors to lists";
+		case KNN_IVF_PHASE_CHECK:
+			return "checking the lists";
 		case KNN_IVF_PHASE_WRITE:
 			return "writing pages";
 		case KNN_IVF_PHASE_LOG:

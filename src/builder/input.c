@@ -134,14 +134,16 @@ builder_input_open(builder_input *input, const builder_job *job)
 	input->encoder.kernels = knn_kernels_get();
 	if (knn_encoding_is_float(job->encoding))
 	{
-		float	   *centre = mean(input);
+		/* lists have centres of their own */
+		float	   *centre = job->kind == BUILDER_BUILD ? mean(input) : NULL;
 
 		if (knn_space_rotates(job->space))
 		{
 			uint8_t    *signs = builder_alloc(KNN_ROTATION_SIGN_BYTES(job->dimension));
 
 			knn_rotation_init(signs, job->dimension, job->seed);
-			knn_rotation_apply(signs, centre, job->dimension);
+			if (centre)
+				knn_rotation_apply(signs, centre, job->dimension);
 			input->encoder.signs = signs;
 		}
 		input->encoder.centre = centre;

@@ -18,9 +18,9 @@ typedef struct builder_input
 } builder_input;
 
 /*
- * Map the vectors of a job, check both of its files, and make the encoder.  Ends
- * the program when they are not what the job says.  Ids are the vectors' positions,
- * except where the result is of faiss: it has a map of them.
+ * Map the vectors of a job, check both of its files, and make the encoder, of a graph
+ * with the centre.  Ends the program when they are not what the job says.  Ids are the
+ * vectors' positions, except where the result is of faiss: it has a map of them.
  */
 extern void builder_input_open(builder_input *input, const builder_job *job);
 extern void builder_input_close(builder_input *input);

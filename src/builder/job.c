@@ -34,6 +34,16 @@ typedef struct Raw
 	builder_job values;
 } Raw;
 
+typedef struct Key
+{
+	builder_key key;
+	int			jobs;			/* that have it */
+} Key;
+
+#define OF_BUILD	(1 << BUILDER_BUILD)
+#define OF_CLUSTER	(1 << BUILDER_CLUSTER)
+#define OF_ALL		(OF_BUILD | OF_CLUSTER)
+
 enum
 {
 	DATA_FLOAT, DATA_BYTE, DATA_BINARY
@@ -46,7 +56,8 @@ enum
 
 #define DEFAULT_EF_SEARCH 100
 
-static const char *const job_names[] = {"build", NULL};
+/* in the order of builder_job_kind */
+static const char *const job_names[] = {"build", "cluster", NULL};
 static const char *const method_names[] = {"hnsw", NULL};
 static const char *const engine_names[] = {"cpu", NULL};
 static const char *const data_type_names[] = {"float", "byte", "binary", NULL};
@@ -62,31 +73,32 @@ static const char *const storage_names[] = {"float", "half", "byte", "binary", "
 
 #define VALUE(field) offsetof(Raw, values.field)
 
-static const builder_key keys[] = {
-	{"job", BUILDER_KEY_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false},
-	{"version", BUILDER_KEY_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
-	"The server and knn-builder are of different versions; install both from one package.", false},
-	{"method", BUILDER_KEY_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false},
-	{"engine", BUILDER_KEY_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false},
-	{"vectors", BUILDER_KEY_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false},
-	{"ids", BUILDER_KEY_TEXT, VALUE(ids), 0, 0, NULL, NULL, false},
-	{"result", BUILDER_KEY_TEXT, VALUE(result), 0, 0, NULL, NULL, false},
-	{"dimension", BUILDER_KEY_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false},
-	{"count", BUILDER_KEY_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false},
-	{"data_type", BUILDER_KEY_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false},
-	{"space", BUILDER_KEY_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false},
-	{"encoding", BUILDER_KEY_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false},
-	{"m", BUILDER_KEY_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false},
-	{"ef_construction", BUILDER_KEY_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false},
-	{"seed", BUILDER_KEY_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false},
-	{"threads", BUILDER_KEY_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false},
-	{"memory_limit", BUILDER_KEY_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false},
-	{"codes_per_page", BUILDER_KEY_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false},
-	{"result_format", BUILDER_KEY_WORD, offsetof(Raw, result_format), 0, 0, format_names, NULL, true},
-	{"storage", BUILDER_KEY_WORD, offsetof(Raw, storage), 0, 0, storage_names, NULL, true},
-	{"ef_search", BUILDER_KEY_UINT32, VALUE(ef_search), 1, 1000000, NULL, NULL, true},
-	{"graph", BUILDER_KEY_TEXT, VALUE(graph), 0, 0, NULL, NULL, true},
-	{"codes", BUILDER_KEY_TEXT, VALUE(codes), 0, 0, NULL, NULL, true},
+static const Key keys[] = {
+	{{"job", BUILDER_KEY_WORD, offsetof(Raw, job), 0, 0, job_names, NULL, false}, OF_ALL},
+	{{"version", BUILDER_KEY_UINT32, offsetof(Raw, version), BUILDER_JOB_VERSION, BUILDER_JOB_VERSION, NULL,
+	"The server and knn-builder are of different versions; install both from one package.", false}, OF_ALL},
+	{{"method", BUILDER_KEY_WORD, offsetof(Raw, method), 0, 0, method_names, NULL, false}, OF_BUILD},
+	{{"engine", BUILDER_KEY_WORD, offsetof(Raw, engine), 0, 0, engine_names, NULL, false}, OF_BUILD},
+	{{"vectors", BUILDER_KEY_TEXT, VALUE(vectors), 0, 0, NULL, NULL, false}, OF_ALL},
+	{{"ids", BUILDER_KEY_TEXT, VALUE(ids), 0, 0, NULL, NULL, false}, OF_ALL},
+	{{"result", BUILDER_KEY_TEXT, VALUE(result), 0, 0, NULL, NULL, false}, OF_ALL},
+	{{"dimension", BUILDER_KEY_UINT32, VALUE(dimension), 1, KNN_MAX_DIM, NULL, NULL, false}, OF_ALL},
+	{{"count", BUILDER_KEY_UINT32, VALUE(count), 0, KNN_INVALID_ID - 1, NULL, NULL, false}, OF_ALL},
+	{{"data_type", BUILDER_KEY_WORD, offsetof(Raw, data_type), 0, 0, data_type_names, NULL, false}, OF_ALL},
+	{{"space", BUILDER_KEY_WORD, offsetof(Raw, space), 0, 0, space_names, NULL, false}, OF_ALL},
+	{{"encoding", BUILDER_KEY_WORD, offsetof(Raw, encoding), 0, 0, encoding_names, NULL, false}, OF_BUILD},
+	{{"m", BUILDER_KEY_UINT32, VALUE(m), 2, KNN_GRAPH_FILE_MAX_M, NULL, NULL, false}, OF_BUILD},
+	{{"ef_construction", BUILDER_KEY_UINT32, VALUE(ef_construction), 1, 1000000, NULL, NULL, false}, OF_BUILD},
+	{{"nlist", BUILDER_KEY_UINT32, VALUE(nlist), 1, BUILDER_MAX_NLIST, NULL, NULL, false}, OF_CLUSTER},
+	{{"seed", BUILDER_KEY_DECIMAL, VALUE(seed), 0, UINT64_MAX, NULL, NULL, false}, OF_ALL},
+	{{"threads", BUILDER_KEY_UINT32, VALUE(threads), 1, 1024, NULL, NULL, false}, OF_ALL},
+	{{"memory_limit", BUILDER_KEY_UINT64, VALUE(memory_limit), 0, INT64_MAX - 1, NULL, NULL, false}, OF_ALL},
+	{{"codes_per_page", BUILDER_KEY_UINT32, VALUE(codes_per_page), 0, 1000000, NULL, NULL, false}, OF_BUILD},
+	{{"result_format", BUILDER_KEY_WORD, offsetof(Raw, result_format), 0, 0, format_names, NULL, true}, OF_BUILD},
+	{{"storage", BUILDER_KEY_WORD, offsetof(Raw, storage), 0, 0, storage_names, NULL, true}, OF_BUILD},
+	{{"ef_search", BUILDER_KEY_UINT32, VALUE(ef_search), 1, 1000000, NULL, NULL, true}, OF_BUILD},
+	{{"graph", BUILDER_KEY_TEXT, VALUE(graph), 0, 0, NULL, NULL, true}, OF_BUILD},
+	{{"codes", BUILDER_KEY_TEXT, VALUE(codes), 0, 0, NULL, NULL, true}, OF_BUILD},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -120,6 +132,9 @@ check_combination(const Raw *raw, builder_error *error)
 	if (raw->data_type == DATA_BINARY && raw->values.dimension % 8 != 0)
 		return refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
 					  raw->values.dimension);
+	if (raw->values.kind == BUILDER_CLUSTER && raw->values.nlist > raw->values.count)
+		return refuse(error, "\"nlist\" of the job is %u, more than its %u vectors",
+					  raw->values.nlist, raw->values.count);
 	if (raw->values.codes && raw->data_type != DATA_FLOAT)
 		return refuse(error, "vectors of data type \"%s\" are their own codes",
 					  data_type_names[raw->data_type]);
@@ -152,10 +167,61 @@ check_faiss(Raw *raw, builder_error *error)
 	return true;
 }
 
+/* Keys of a kind of job, and how many. */
+static size_t
+keys_of(builder_job_kind kind, builder_key *of_kind)
+{
+	size_t		n = 0;
+
+	for (size_t i = 0; i < NKEYS; i++)
+	{
+		if (keys[i].jobs & 1 << kind)
+			of_kind[n++] = keys[i].key;
+	}
+	return n;
+}
+
+/* What an object says it is; of one that says nothing known, the keys will tell. */
+static builder_job_kind
+kind_of(struct json_object *object)
+{
+	struct json_object *name;
+
+	if (json_object_is_type(object, json_type_object) &&
+		json_object_object_get_ex(object, "job", &name) &&
+		json_object_is_type(name, json_type_string) &&
+		strcmp(json_object_get_string(name), job_names[BUILDER_CLUSTER]) == 0)
+		return BUILDER_CLUSTER;
+	return BUILDER_BUILD;
+}
+
+/* What words stand for. */
+static void
+take_words(Raw *raw)
+{
+	builder_job *job = &raw->values;
+
+	job->kind = (builder_job_kind) raw->job;
+	job->space = (knn_space) (raw->space + 1);
+	job->encoding = (knn_encoding) (raw->encoding + 1);
+	if (job->kind == BUILDER_CLUSTER)
+		job->encoding = raw->data_type == DATA_BINARY ? KNN_ENCODING_BINARY :
+			raw->data_type == DATA_BYTE ? KNN_ENCODING_BYTE : KNN_ENCODING_ROTATED_8;
+	job->result_format = (builder_format) raw->result_format;
+}
+
+const char *
+builder_job_name(builder_job_kind kind)
+{
+	return job_names[kind];
+}
+
 bool
 builder_job_read(builder_job *job, struct json_object *object, builder_error *error)
 {
 	Raw			raw;
+	builder_key of_kind[NKEYS];
+	size_t		n = keys_of(kind_of(object), of_kind);
 
 	memset(error, 0, sizeof(*error));
 	memset(&raw, 0, sizeof(raw));
@@ -163,11 +229,9 @@ builder_job_read(builder_job *job, struct json_object *object, builder_error *er
 	raw.storage = STORAGE_UNSAID;
 	raw.values.ef_search = DEFAULT_EF_SEARCH;
 	/* of another version: no other difference is of interest then */
-	if (builder_json_read(object, keys, NKEYS, "job", &raw, error))
+	if (builder_json_read(object, of_kind, n, "job", &raw, error))
 	{
-		raw.values.space = (knn_space) (raw.space + 1);
-		raw.values.encoding = (knn_encoding) (raw.encoding + 1);
-		raw.values.result_format = (builder_format) raw.result_format;
+		take_words(&raw);
 		if (check_combination(&raw, error) && check_faiss(&raw, error))
 		{
 			*job = raw.values;

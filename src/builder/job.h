@@ -14,6 +14,7 @@
 #include "core/faiss_file.h"
 
 #define BUILDER_JOB_VERSION 1
+#define BUILDER_MAX_NLIST 1000000
 #define BUILDER_JOB_BYTES (1024 * 1024) /* no job is longer */
 
 typedef enum builder_format
@@ -22,8 +23,18 @@ typedef enum builder_format
 	BUILDER_FORMAT_FAISS		/* core/faiss_graph.h */
 } builder_format;
 
+typedef enum builder_job_kind
+{
+	BUILDER_BUILD,				/* a graph */
+	BUILDER_CLUSTER				/* lists */
+} builder_job_kind;
+
+/* The name of a kind, which is a command of the program too. */
+extern const char *builder_job_name(builder_job_kind kind);
+
 typedef struct builder_job
 {
+	builder_job_kind kind;
 	char	   *vectors;		/* paths */
 	char	   *ids;
 	char	   *result;
@@ -32,9 +43,11 @@ typedef struct builder_job
 	uint32_t	dimension;
 	uint32_t	count;
 	knn_space	space;
-	knn_encoding encoding;		/* of the index; tells the data type too */
-	uint32_t	m;
+	knn_encoding encoding;		/* of the index (of lists: of centroids); tells the
+								 * data type too */
+	uint32_t	m;				/* of a graph */
 	uint32_t	ef_construction;
+	uint32_t	nlist;			/* of lists */
 	uint64_t	seed;
 	uint32_t	threads;
 	uint64_t	memory_limit;	/* bytes, 0 for none */

@@ -2,9 +2,11 @@
  * main.c
  *		knn-builder: what knn does outside the server.
  *
- *	knn-builder build		a job on standard input, JSON lines on standard output
- *	knn-builder import		the same, of a job whose graph is there already
- *	knn-builder remote		the same, by a build service and an object store
+ *	knn-builder build		a job on standard input, JSON lines on standard output:
+ *							the graph of an index
+ *	knn-builder cluster		the same: the lists of one
+ *	knn-builder import		the same: a graph that is there already, as a file of faiss
+ *	knn-builder remote		the same: a graph by a build service and an object store
  *	knn-builder serve		the remote build service
  */
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include "builder/build.h"
 #include "builder/import.h"
 #include "builder/job.h"
+#include "builder/lists.h"
 #include "builder/output.h"
 #ifdef KNN_HAVE_CURL
 #include "builder/remote.h"
@@ -30,9 +33,10 @@ usage(FILE *to)
 	fputs("knn-builder builds indexes of the PostgreSQL extension knn outside the server.\n"
 		  "\n"
 		  "Usage:\n"
-		  "  knn-builder build      do the job that is read from standard input\n"
-		  "  knn-builder import     make the job's result from its \"graph\", a file of faiss\n"
-		  "  knn-builder remote     have it done by a build service\n"
+		  "  knn-builder build      build a graph: a job that is read from standard input\n"
+		  "  knn-builder cluster    divide vectors into lists: a job of this kind\n"
+		  "  knn-builder import     make a graph of the job's \"graph\", a file of faiss\n"
+		  "  knn-builder remote     have a graph built by a build service\n"
 		  "  knn-builder serve      answer requests to build (knn-builder serve --help)\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
@@ -66,7 +70,7 @@ read_job(size_t *length)
 }
 
 static int
-run(bool import)
+do_job(builder_job_kind kind, bool import)
 {
 	builder_job job;
 	builder_error error;
@@ -78,11 +82,16 @@ run(bool import)
 	if (!builder_job_parse(&job, text, length, &error))
 		builder_fail(&error);
 	free(text);
+	if (job.kind != kind)
+		builder_fail_with(BUILDER_BAD_JOB, 0, "command \"%s\" was given a job \"%s\"",
+						  builder_job_name(kind), builder_job_name(job.kind));
 	if (import != (job.graph != NULL))
 		builder_fail_with(BUILDER_BAD_JOB, 0, import ? "the job has no \"graph\" to import" :
 						  "the job has a \"graph\", which is for import");
 	if (import)
 		builder_import(&job, job.graph);
+	else if (kind == BUILDER_CLUSTER)
+		builder_cluster(&job);
 	else
 		builder_build(&job);
 	builder_job_free(&job);
@@ -126,9 +135,11 @@ int
 main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "build") == 0)
-		return run(false);
+		return do_job(BUILDER_BUILD, false);
+	if (argc == 2 && strcmp(argv[1], "cluster") == 0)
+		return do_job(BUILDER_CLUSTER, false);
 	if (argc == 2 && strcmp(argv[1], "import") == 0)
-		return run(true);
+		return do_job(BUILDER_BUILD, true);
 	if (argc == 2 && strcmp(argv[1], "remote") == 0)
 		return remote();
 	if (argc >= 2 && strcmp(argv[1], "serve") == 0)

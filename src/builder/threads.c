@@ -60,7 +60,7 @@ static void
 tell(const builder_work *work, uint64_t done)
 {
 	if (work->phase)
-		builder_progress(work->phase, work->base + done, work->total);
+		builder_progress(work->phase, work->base + (work->uncounted ? 0 : done), work->total);
 }
 
 static void

@@ -5,6 +5,7 @@
 #ifndef KNN_BUILDER_THREADS_H
 #define KNN_BUILDER_THREADS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct builder_work
@@ -13,6 +14,7 @@ typedef struct builder_work
 								 * NULL for none */
 	uint64_t	base;			/* items done before */
 	uint64_t	total;			/* and all there are, this work's included */
+	bool		uncounted;		/* but its own are none of them */
 	uint32_t	threads;
 	uint64_t	items;
 	uint32_t	chunk;			/* items that a thread takes at once */

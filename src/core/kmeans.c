@@ -1,58 +1,33 @@
 /*
  * kmeans.c
- *		Clustering of vectors around centroids; see kmeans.h.
+ *		Centroids and the nearest of them; see kmeans.h.
  */
-#include "core/kmeans.h"
+#include "core/kmeans_impl.h"
 
 #include <math.h>
 #include <string.h>
 
 /*
- * Rounds.  The first ones, which move far, see a part of the sample only: this many
- * vectors a centroid.
+ * With fewer centroids there is one group; with more, twice as many as there would be in
+ * each if both numbers were equal, so that a vector is compared with fewer.
  */
-#define COARSE_ROUNDS	4
-#define FINE_ROUNDS		4
-#define COARSE_SHARE	8
+#define GROUPED_FROM	128
+
+/* Rounds of clustering centroids, which need not be a good one. */
+#define GROUP_ROUNDS	3
 
 /*
- * Within each of these, after its first round, a vector is compared with the centroids
- * near the one it went to only: a vector that moves further is rare, and found by
- * the next full round.
+ * Vectors of a sample for each centroid: few centroids can afford many.  (faiss takes up to
+ * 256, and warns below 39.)
  */
-#define NEAR_CENTROIDS	64
+#define SAMPLE_MOST		256
+#define SAMPLE_LEAST	32
+#define SAMPLE_TOTAL	32768
 
-/* Vectors between two calls of check. */
-#define CHECK_EVERY		1024
+/* Items between two calls of check. */
+#define CHECK_EVERY		512
 
-static void *
-take(knn_kmeans *km, size_t size)
-{
-	return km->allocator.alloc(km->allocator.context, size > 0 ? size : 1);
-}
-
-static void
-give(knn_kmeans *km, void *pointer)
-{
-	if (pointer)
-		km->allocator.release(km->allocator.context, pointer);
-}
-
-/* xorshift64* */
-static uint64_t
-next_random(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-static uint32_t
-random_below(uint64_t *state, uint32_t n)
-{
-	return (uint32_t) ((next_random(state) >> 32) * n >> 32);
-}
+/* ---- memory ---- */
 
 static uint32_t
 unit_bytes(uint32_t dim, knn_encoding encoding)
@@ -61,42 +36,119 @@ unit_bytes(uint32_t dim, knn_encoding encoding)
 		knn_code_bytes(encoding, dim);
 }
 
-size_t
-knn_kmeans_memory(uint32_t dim, knn_encoding encoding, uint32_t n)
+uint32_t
+knn_kmeans_groups(uint32_t n)
 {
-	/* centroids, and the codes of the vectors that the first ones are drawn from */
-	return (size_t) n * (COARSE_SHARE * (knn_code_bytes(encoding, dim) + sizeof(knn_code_factors) +
-										 2 * sizeof(void *) + 2 * sizeof(float)) +
-						 unit_bytes(dim, encoding) + knn_code_bytes(encoding, dim) +
-						 sizeof(float) * dim + sizeof(knn_code_factors) +
-						 2 * sizeof(void *) + (3 + NEAR_CENTROIDS) * sizeof(uint32_t));
+	return n < GROUPED_FROM ? 1 : 2 * (uint32_t) sqrt(n);
+}
+
+bool
+knn_coded_init(const knn_kmeans *km, knn_coded *coded, uint32_t n, uint32_t nplaces)
+{
+	coded->codes = knn_kmeans_take(km, (size_t) km->code_bytes * n);
+	coded->factors = knn_kmeans_take(km, sizeof(knn_code_factors) * (size_t) n);
+	coded->code_places = knn_kmeans_take(km, sizeof(uint8_t *) * (size_t) nplaces);
+	coded->factor_places = knn_kmeans_take(km, sizeof(knn_code_factors *) * (size_t) nplaces);
+	return coded->codes && coded->factors && coded->code_places && coded->factor_places;
+}
+
+void
+knn_coded_free(const knn_kmeans *km, knn_coded *coded)
+{
+	knn_kmeans_give(km, coded->codes);
+	knn_kmeans_give(km, coded->factors);
+	knn_kmeans_give(km, coded->code_places);
+	knn_kmeans_give(km, coded->factor_places);
+	memset(coded, 0, sizeof(*coded));
+}
+
+void
+knn_coded_set(const knn_kmeans *km, knn_coded *coded, uint32_t i, const void *v, uint32_t thread)
+{
+	knn_encode_rotated(&km->encoder, v, &coded->factors[i],
+					   coded->codes + (size_t) km->code_bytes * i, km->scratch[thread].qf);
+}
+
+/* Bytes of a code, with factors and place. */
+static size_t
+coded_bytes(uint32_t dim, knn_encoding encoding)
+{
+	return knn_code_bytes(encoding, dim) + sizeof(knn_code_factors) + 2 * sizeof(void *);
+}
+
+size_t
+knn_kmeans_memory(uint32_t dim, knn_encoding encoding, uint32_t n, uint32_t threads)
+{
+	size_t		groups = knn_kmeans_groups(n);
+	size_t		scratch = sizeof(knn_kmeans_scratch) + (n + groups) * (sizeof(float) + sizeof(uint32_t) + 2 * sizeof(void *)) +
+		sizeof(float) * dim + (sizeof(float) + 1) * KNN_QUERY_ROOM(dim);
+	size_t		drawn = KNN_KMEANS_DRAWN * (2 * sizeof(float) + 2 * sizeof(void *));
+	size_t		training = KNN_KMEANS_NEAR * sizeof(uint32_t) + sizeof(uint32_t);
+
+	return (n + groups) * (coded_bytes(dim, encoding) + unit_bytes(dim, encoding) + 2 * sizeof(uint32_t)) +
+		sizeof(float) * dim + n * (drawn + training) + groups * sizeof(double) +
+		(threads > 0 ? threads : 1) * scratch;
+}
+
+size_t
+knn_kmeans_sample_memory(uint32_t dim, knn_encoding encoding)
+{
+	return knn_code_bytes(encoding, dim) + sizeof(knn_code_factors) + 2 * sizeof(uint32_t);
+}
+
+static bool
+init_scratch(knn_kmeans *km, uint32_t n)
+{
+	size_t		most = (size_t) n + knn_kmeans_groups(n);
+
+	km->scratch = knn_kmeans_take(km, sizeof(knn_kmeans_scratch) * km->threads);
+	if (!km->scratch)
+		return false;
+	memset(km->scratch, 0, sizeof(knn_kmeans_scratch) * km->threads);
+	for (uint32_t i = 0; i < km->threads; i++)
+	{
+		knn_kmeans_scratch *scratch = &km->scratch[i];
+
+		scratch->distances = knn_kmeans_take(km, sizeof(float) * most);
+		scratch->found = knn_kmeans_take(km, sizeof(uint32_t) * most);
+		scratch->code_places = knn_kmeans_take(km, sizeof(uint8_t *) * most);
+		scratch->factor_places = knn_kmeans_take(km, sizeof(knn_code_factors *) * most);
+		scratch->sum = knn_kmeans_take(km, sizeof(float) * km->dim);
+		scratch->qf = knn_kmeans_take(km, sizeof(float) * KNN_QUERY_ROOM(km->dim));
+		scratch->q8 = knn_kmeans_take(km, KNN_QUERY_ROOM(km->dim));
+		if (!scratch->distances || !scratch->found || !scratch->code_places ||
+			!scratch->factor_places || !scratch->sum || !scratch->qf || !scratch->q8)
+			return false;
+	}
+	return true;
 }
 
 int
 knn_kmeans_init(knn_kmeans *km, uint32_t n)
 {
 	uint32_t	dim = km->dim;
+	uint32_t	groups = knn_kmeans_groups(n);
 
+	if (km->threads == 0)
+		km->threads = 1;
 	km->ncentroids = 0;
+	km->ngroups = 0;
+	km->done = km->total = 0;
 	km->unit = unit_bytes(dim, km->encoding);
 	km->code_bytes = knn_code_bytes(km->encoding, dim);
-	km->mean = take(km, sizeof(float) * dim);
-	km->centroids = take(km, (size_t) km->unit * n);
-	km->codes = take(km, (size_t) km->code_bytes * n);
-	km->factors = take(km, sizeof(knn_code_factors) * (size_t) n);
-	km->code_places = take(km, sizeof(uint8_t *) * (size_t) n);
-	km->factor_places = take(km, sizeof(knn_code_factors *) * (size_t) n);
-	km->distances = take(km, sizeof(float) * (size_t) n);
-	km->qf = take(km, sizeof(float) * KNN_QUERY_ROOM(dim));
-	km->q8 = take(km, KNN_QUERY_ROOM(dim));
-	if (!km->mean || !km->centroids || !km->codes || !km->factors || !km->code_places ||
-		!km->factor_places || !km->distances || !km->qf || !km->q8)
+	km->mean = knn_kmeans_take(km, sizeof(float) * dim);
+	km->centroids = knn_kmeans_take(km, (size_t) km->unit * n);
+	km->centres = knn_kmeans_take(km, (size_t) km->unit * groups);
+	km->starts = knn_kmeans_take(km, sizeof(uint32_t) * ((size_t) groups + 1));
+	km->members = knn_kmeans_take(km, sizeof(uint32_t) * (size_t) n);
+	km->group_of = knn_kmeans_take(km, sizeof(uint32_t) * (size_t) n);
+	if (!knn_coded_init(km, &km->coded, n, n) ||
+		!knn_coded_init(km, &km->coded_centres, groups, groups) ||
+		!init_scratch(km, n) || !km->mean || !km->centroids || !km->centres || !km->starts ||
+		!km->members || !km->group_of)
 		return KNN_ERROR_NO_MEMORY;
-	for (uint32_t i = 0; i < n; i++)
-	{
-		km->code_places[i] = km->codes + (size_t) km->code_bytes * i;
-		km->factor_places[i] = &km->factors[i];
-	}
+	for (uint32_t i = 0; i < groups; i++)
+		knn_coded_place(km, &km->coded_centres, i, i);
 
 	memset(&km->encoder, 0, sizeof(km->encoder));
 	km->encoder.dim = dim;
@@ -113,74 +165,182 @@ knn_kmeans_init(knn_kmeans *km, uint32_t n)
 void
 knn_kmeans_free(knn_kmeans *km)
 {
-	give(km, km->mean);
-	give(km, km->centroids);
-	give(km, km->codes);
-	give(km, km->factors);
-	give(km, km->code_places);
-	give(km, km->factor_places);
-	give(km, km->distances);
-	give(km, km->qf);
-	give(km, km->q8);
+	for (uint32_t i = 0; km->scratch && i < km->threads; i++)
+	{
+		knn_kmeans_give(km, km->scratch[i].distances);
+		knn_kmeans_give(km, km->scratch[i].found);
+		knn_kmeans_give(km, km->scratch[i].code_places);
+		knn_kmeans_give(km, km->scratch[i].factor_places);
+		knn_kmeans_give(km, km->scratch[i].sum);
+		knn_kmeans_give(km, km->scratch[i].qf);
+		knn_kmeans_give(km, km->scratch[i].q8);
+	}
+	knn_kmeans_give(km, km->scratch);
+	knn_coded_free(km, &km->coded);
+	knn_coded_free(km, &km->coded_centres);
+	knn_kmeans_give(km, km->mean);
+	knn_kmeans_give(km, km->centroids);
+	knn_kmeans_give(km, km->centres);
+	knn_kmeans_give(km, km->starts);
+	knn_kmeans_give(km, km->members);
+	knn_kmeans_give(km, km->group_of);
 	memset(km, 0, sizeof(*km));
+}
+
+/* ---- samples ---- */
+
+uint32_t
+knn_kmeans_sample_size(uint32_t n, uint32_t count)
+{
+	uint64_t	each = n > 0 ? SAMPLE_TOTAL / n : 0;
+
+	each = each > SAMPLE_MOST ? SAMPLE_MOST : each < SAMPLE_LEAST ? SAMPLE_LEAST : each;
+	return each * n < count ? (uint32_t) (each * n) : count;
+}
+
+uint32_t
+knn_kmeans_sample_pick(uint64_t *state, uint32_t i, uint32_t nsample, uint32_t count)
+{
+	uint64_t	first = (uint64_t) count * i / nsample;
+	uint64_t	end = (uint64_t) count * (i + 1) / nsample;
+
+	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t) (first + (*state >> 33) % (end - first));
+}
+
+/* ---- many items ---- */
+
+void
+knn_kmeans_each(knn_kmeans *km, uint64_t n, bool counted, knn_kmeans_item item, void *argument)
+{
+	if (km->run)
+		km->run(km->context, n, counted, item, argument);
+	else
+	{
+		for (uint64_t i = 0; i < n; i++)
+		{
+			if (i % CHECK_EVERY == 0 && km->check)
+				km->check(km->context, km->done + (counted ? i : 0), km->total);
+			item(argument, 0, i);
+		}
+	}
+	if (counted)
+		km->done += n;
+	if (km->check)
+		km->check(km->context, km->done, km->total);
 }
 
 /* ---- the nearest centroid ---- */
 
+/*
+ * In lanes, as comparing each with the least before it would be a branch that cannot be
+ * foretold: 8 % of a training.
+ */
+#define LANES 8
+
 uint32_t
-knn_kmeans_nearest(knn_kmeans *km, const void *v)
+knn_kmeans_least(const float *distances, uint32_t n)
 {
+	float		lanes[LANES];
+	float		least = distances[0];
+	uint32_t	i = 0;
+
+	for (int lane = 0; lane < LANES; lane++)
+		lanes[lane] = least;
+	for (; i + LANES <= n; i += LANES)
+	{
+		for (int lane = 0; lane < LANES; lane++)
+			lanes[lane] = distances[i + lane] < lanes[lane] ? distances[i + lane] : lanes[lane];
+	}
+	for (int lane = 0; lane < LANES; lane++)
+		least = lanes[lane] < least ? lanes[lane] : least;
+	for (; i < n; i++)
+		least = distances[i] < least ? distances[i] : least;
+	for (i = 0; i + 1 < n && distances[i] != least; i++)
+		;
+	return i;
+}
+
+uint32_t
+knn_kmeans_search_groups(const knn_kmeans *km, const knn_query *query, float *distances,
+						 uint32_t *groups)
+{
+	const knn_coded *coded = &km->coded_centres;
+	uint32_t	most = km->ngroups < KNN_KMEANS_PROBED ? km->ngroups : KNN_KMEANS_PROBED;
+	uint32_t	n = 0;
+
+	knn_query_scores(query, coded->factor_places, coded->code_places, km->ngroups, distances);
+	for (uint32_t i = 0; i < km->ngroups; i++)
+	{
+		uint32_t	at;
+
+		/* one without members is not worth a place */
+		if (km->starts[i] == km->starts[i + 1])
+			continue;
+		if (n == most && !(distances[i] < distances[groups[n - 1]]))
+			continue;
+		for (at = n < most ? n++ : n - 1; at > 0 && distances[i] < distances[groups[at - 1]]; at--)
+			groups[at] = groups[at - 1];
+		groups[at] = i;
+	}
+	return n;
+}
+
+uint32_t
+knn_kmeans_search(const knn_kmeans *km, const knn_query *query, uint32_t thread)
+{
+	knn_kmeans_scratch *scratch = &km->scratch[thread];
+	uint32_t	groups[KNN_KMEANS_PROBED];
+	uint32_t	ngroups = knn_kmeans_search_groups(km, query, scratch->distances, groups);
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < ngroups; i++)
+	{
+		uint32_t	first = km->starts[groups[i]];
+		uint32_t	size = km->starts[groups[i] + 1] - first;
+
+		memcpy(scratch->found + n, km->members + first, sizeof(uint32_t) * size);
+		memcpy(scratch->code_places + n, km->coded.code_places + first, sizeof(uint8_t *) * size);
+		memcpy(scratch->factor_places + n, km->coded.factor_places + first,
+			   sizeof(knn_code_factors *) * size);
+		n += size;
+	}
+	knn_query_scores(query, scratch->factor_places, scratch->code_places, n, scratch->distances);
+	return n;
+}
+
+uint32_t
+knn_kmeans_nearest(const knn_kmeans *km, const void *v, uint32_t thread)
+{
+	knn_kmeans_scratch *scratch = &km->scratch[thread];
 	knn_query	query;
-	uint32_t	best = 0;
-	float		least;
+	uint32_t	n;
 
 	if (km->ncentroids <= 1)
 		return 0;
-	knn_query_prepare_rotated(&query, &km->encoder, v, km->q8, km->qf);
-	knn_query_scores(&query, km->factor_places, km->code_places, km->ncentroids, km->distances);
-	least = km->distances[0];
-	for (uint32_t i = 1; i < km->ncentroids; i++)
-	{
-		if (km->distances[i] < least)
-		{
-			least = km->distances[i];
-			best = i;
-		}
-	}
-	return best;
+	knn_query_prepare_rotated(&query, &km->encoder, v, scratch->q8, scratch->qf);
+	n = knn_kmeans_search(km, &query, thread);
+	return scratch->found[knn_kmeans_least(scratch->distances, n)];
 }
 
-/* ---- training ---- */
-
-typedef struct training
+uint32_t
+knn_kmeans_nearest_group(const knn_kmeans *km, const knn_query *query, uint32_t thread)
 {
-	knn_kmeans *km;
-	const char *sample;
-	uint32_t	nsample;
-	uint32_t   *order;			/* the sample, shuffled */
-	uint32_t   *counts;			/* vectors of each centroid */
-	float	   *sums;			/* of their elements; set bits of binary vectors */
-	uint32_t   *near;			/* NEAR_CENTROIDS for each centroid, itself first */
-	uint32_t	nnear;			/* or as many as there are */
-	uint64_t	random;
-} training;
+	const knn_coded *coded = &km->coded_centres;
+	float	   *distances = km->scratch[thread].distances;
 
-static const void *
-sample_at(const training *t, uint32_t i)
-{
-	return t->sample + (size_t) t->km->unit * i;
+	if (km->ngroups <= 1)
+		return 0;
+	knn_query_scores(query, coded->factor_places, coded->code_places, km->ngroups, distances);
+	return knn_kmeans_least(distances, km->ngroups);
 }
 
-static void *
-centroid_at(const knn_kmeans *km, uint32_t i)
-{
-	return km->centroids + (size_t) km->unit * i;
-}
+/* ---- what vectors have in common ---- */
 
+/* Add a vector to a sum of elements; of binary vectors the sum counts set bits. */
 static void
-add_to_sum(const training *t, float *sum, const void *v)
+add_to_sum(const knn_kmeans *km, float *restrict sum, const void *restrict v)
 {
-	knn_kmeans *km = t->km;
 	uint32_t	dim = km->dim;
 
 	if (km->encoding == KNN_ENCODING_BINARY)
@@ -207,24 +367,29 @@ add_to_sum(const training *t, float *sum, const void *v)
 	else
 	{
 		const float *floats = v;
+		uint32_t	i = 0;
 
-		for (uint32_t i = 0; i < dim; i++)
+		/* a number of steps that the compiler knows, so that it makes vectors of them */
+		for (; i + LANES <= dim; i += LANES)
+		{
+			for (int lane = 0; lane < LANES; lane++)
+				sum[i + lane] += floats[i + lane];
+		}
+		for (; i < dim; i++)
 			sum[i] += floats[i];
 	}
 }
 
-/* What the vectors of a cluster, count of them, have in common. */
+/* What n vectors have in common, by their sum. */
 static void
-set_centroid(const training *t, uint32_t i)
+set_centroid(const knn_kmeans *km, void *centroid, const float *sum, uint32_t n)
 {
-	knn_kmeans *km = t->km;
 	uint32_t	dim = km->dim;
-	const float *sum = t->sums + (size_t) dim * i;
-	float		count = (float) t->counts[i];
+	float		count = (float) n;
 
 	if (km->encoding == KNN_ENCODING_BINARY)
 	{
-		uint8_t    *bits = centroid_at(km, i);
+		uint8_t    *bits = centroid;
 
 		memset(bits, 0, km->unit);
 		for (uint32_t j = 0; j < dim; j++)
@@ -235,7 +400,7 @@ set_centroid(const training *t, uint32_t i)
 	}
 	else if (km->encoding == KNN_ENCODING_BYTE)
 	{
-		int8_t	   *bytes = centroid_at(km, i);
+		int8_t	   *bytes = centroid;
 		float		factor = 1 / count;
 
 		if (knn_space_normalises(km->space))
@@ -253,7 +418,7 @@ set_centroid(const training *t, uint32_t i)
 	}
 	else
 	{
-		float	   *floats = centroid_at(km, i);
+		float	   *floats = centroid;
 
 		for (uint32_t j = 0; j < dim; j++)
 		{
@@ -268,154 +433,129 @@ set_centroid(const training *t, uint32_t i)
 	}
 }
 
-static void
-encode_centroids(knn_kmeans *km)
+typedef struct Move
 {
-	for (uint32_t i = 0; i < km->ncentroids; i++)
-		knn_encode_rotated(&km->encoder, centroid_at(km, i), &km->factors[i],
-						   km->codes + (size_t) km->code_bytes * i, km->qf);
+	knn_kmeans *km;
+	const knn_vectors *vectors;
+	const uint32_t *starts;
+	const uint32_t *ids;
+	char	   *centroids;
+	knn_coded  *coded;
+} Move;
+
+static void
+prefetch(const char *v, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch(v + i);
 }
 
-/*
- * Centroids that have lost all their vectors go where there are too many: to a
- * vector of the largest cluster, of which they get about half.  assigned tells the
- * cluster of the first n vectors in t->order.
- */
 static void
-fill_empty(training *t, const uint32_t *assigned, uint32_t n)
+move_centroid(void *argument, uint32_t thread, uint64_t item)
 {
-	knn_kmeans *km = t->km;
+	const Move *move = argument;
+	const knn_kmeans *km = move->km;
+	uint32_t	i = (uint32_t) item;
+	char	   *centroid = move->centroids + (size_t) km->unit * i;
+	float	   *sum = km->scratch[thread].sum;
+	uint32_t	first = move->starts[i];
+	uint32_t	end = move->starts[i + 1];
 
-	for (uint32_t i = 0; i < km->ncentroids; i++)
+	if (first < end)
 	{
-		uint32_t	largest = 0;
-		uint32_t	at;
-
-		if (t->counts[i] > 0)
-			continue;
-		for (uint32_t j = 1; j < km->ncentroids; j++)
+		memset(sum, 0, sizeof(float) * km->dim);
+		for (uint32_t at = first; at < end; at++)
 		{
-			if (t->counts[j] > t->counts[largest])
-				largest = j;
+			/* the members are anywhere in memory */
+			if (at + 2 < end)
+				prefetch(knn_vectors_at(move->vectors, move->ids[at + 2]), km->unit);
+			add_to_sum(km, sum, knn_vectors_at(move->vectors, move->ids[at]));
 		}
-		if (t->counts[largest] < 2)
-			return;
-		at = random_below(&t->random, n);
-		for (uint32_t tried = 0; assigned[at] != largest && tried < n; tried++)
-			at = at + 1 < n ? at + 1 : 0;
-		memcpy(centroid_at(km, i), sample_at(t, t->order[at]), km->unit);
-		t->counts[i] = t->counts[largest] / 2;
-		t->counts[largest] -= t->counts[i];
+		set_centroid(km, centroid, sum, end - first);
 	}
+	knn_coded_set(km, move->coded, i, centroid, thread);
 }
 
-/* For each centroid those nearest to it. */
-static void
-find_near(training *t)
+void
+knn_kmeans_move(knn_kmeans *km, const knn_vectors *vectors, const uint32_t *starts,
+				const uint32_t *ids, char *centroids, knn_coded *coded)
 {
-	knn_kmeans *km = t->km;
-	uint32_t	n = t->nnear;
+	Move		move = {km, vectors, starts, ids, centroids, coded};
 
-	for (uint32_t i = 0; i < km->ncentroids; i++)
-	{
-		uint32_t   *near = t->near + (size_t) NEAR_CENTROIDS * i;
-		knn_query	query;
-		uint32_t	found = 0;
-
-		if (i % 16 == 0 && km->check)
-			km->check();
-		knn_query_prepare_rotated(&query, &km->encoder, centroid_at(km, i), km->q8, km->qf);
-		knn_query_scores(&query, km->factor_places, km->code_places, km->ncentroids, km->distances);
-		km->distances[i] = -INFINITY;
-		for (uint32_t j = 0; j < km->ncentroids; j++)
-		{
-			uint32_t	at;
-
-			/* the farthest one found is the last */
-			if (found == n && !(km->distances[j] < km->distances[near[n - 1]]))
-				continue;
-			for (at = found < n ? found++ : n - 1;
-				 at > 0 && km->distances[j] < km->distances[near[at - 1]]; at--)
-				near[at] = near[at - 1];
-			near[at] = j;
-		}
-	}
+	knn_kmeans_each(km, centroids == km->centres ? km->ngroups : km->ncentroids, false,
+					move_centroid, &move);
 }
 
-/* The nearest of the centroids near one. */
-static uint32_t
-nearest_of(training *t, const void *v, uint32_t centroid)
+void
+knn_kmeans_sort(const uint32_t *of, uint32_t n, uint32_t nclusters, uint32_t *starts,
+				uint32_t *ids)
 {
-	knn_kmeans *km = t->km;
-	const uint32_t *near = t->near + (size_t) NEAR_CENTROIDS * centroid;
-	const uint8_t *codes[NEAR_CENTROIDS];
-	const knn_code_factors *factors[NEAR_CENTROIDS];
-	float		distances[NEAR_CENTROIDS];
-	knn_query	query;
-	uint32_t	best = 0;
-
-	for (uint32_t i = 0; i < t->nnear; i++)
-	{
-		codes[i] = km->code_places[near[i]];
-		factors[i] = km->factor_places[near[i]];
-	}
-	knn_query_prepare_rotated(&query, &km->encoder, v, km->q8, km->qf);
-	knn_query_scores(&query, factors, codes, t->nnear, distances);
-	for (uint32_t i = 1; i < t->nnear; i++)
-	{
-		if (distances[i] < distances[best])
-			best = i;
-	}
-	return near[best];
-}
-
-/*
- * One round over the first n vectors in t->order: full, or from where they went in
- * the last one.
- */
-static void
-round_of(training *t, uint32_t *assigned, uint32_t n, bool full, bool last)
-{
-	knn_kmeans *km = t->km;
-
-	if (!full)
-		find_near(t);
-	memset(t->counts, 0, sizeof(uint32_t) * km->ncentroids);
-	memset(t->sums, 0, sizeof(float) * km->dim * km->ncentroids);
+	memset(starts, 0, sizeof(uint32_t) * ((size_t) nclusters + 1));
 	for (uint32_t i = 0; i < n; i++)
+		starts[of[i]]++;
+	for (uint32_t i = 0, sum = 0; i <= nclusters; i++)
 	{
-		const void *v = sample_at(t, t->order[i]);
-		uint32_t	nearest = full ? knn_kmeans_nearest(km, v) : nearest_of(t, v, assigned[i]);
-
-		if (i % CHECK_EVERY == 0 && km->check)
-			km->check();
-		assigned[i] = nearest;
-		t->counts[nearest]++;
-		add_to_sum(t, t->sums + (size_t) km->dim * nearest, v);
+		sum += starts[i];
+		starts[i] = sum;
 	}
-	for (uint32_t i = 0; i < km->ncentroids; i++)
-	{
-		if (t->counts[i] > 0)
-			set_centroid(t, i);
-	}
-	if (!last)
-		fill_empty(t, assigned, n);
-	encode_centroids(km);
+	/* from the ends of clusters to their beginnings */
+	for (uint32_t i = n; i-- > 0;)
+		ids[--starts[of[i]]] = i;
 }
 
+/* ---- groups ---- */
+
 static void
-find_mean(const training *t)
+find_group(void *argument, uint32_t thread, uint64_t item)
 {
-	knn_kmeans *km = t->km;
+	knn_kmeans *km = argument;
+	knn_query	query;
+
+	knn_coded_query(km, &query, &km->coded, (uint32_t) item, thread);
+	km->group_of[item] = knn_kmeans_nearest_group(km, &query, thread);
+}
+
+void
+knn_kmeans_group(knn_kmeans *km)
+{
+	knn_vectors centroids = {km->centroids, km->unit, km->ncentroids};
+
+	km->ngroups = knn_kmeans_groups(km->ncentroids);
+	for (uint32_t i = 0; i < km->ngroups; i++)
+	{
+		uint32_t	from = (uint32_t) ((uint64_t) km->ncentroids * i / km->ngroups);
+
+		memcpy(km->centres + (size_t) km->unit * i, knn_kmeans_at(km, km->centroids, from), km->unit);
+		knn_coded_set(km, &km->coded_centres, i, knn_kmeans_at(km, km->centres, i), 0);
+	}
+	for (int round = 0; round <= GROUP_ROUNDS; round++)
+	{
+		knn_kmeans_each(km, km->ncentroids, false, find_group, km);
+		knn_kmeans_sort(km->group_of, km->ncentroids, km->ngroups, km->starts, km->members);
+		if (round < GROUP_ROUNDS)
+			knn_kmeans_move(km, &centroids, km->starts, km->members, km->centres, &km->coded_centres);
+	}
+	for (uint32_t i = 0; i < km->ncentroids; i++)
+		knn_coded_place(km, &km->coded, i, km->members[i]);
+}
+
+/* ---- centroids of elsewhere ---- */
+
+void
+knn_kmeans_find_mean(knn_kmeans *km, const knn_vectors *vectors)
+{
 	uint32_t	dim = km->dim;
 
+	if (!knn_encoding_is_float(km->encoding))
+		return;
 	memset(km->mean, 0, sizeof(float) * dim);
-	for (uint32_t i = 0; i < t->nsample; i++)
+	for (uint32_t i = 0; i < vectors->n; i++)
 	{
-		const float *v = sample_at(t, i);
+		const float *v = knn_vectors_at(vectors, i);
+		float		share = 1 / (float) (i + 1);
 
 		for (uint32_t j = 0; j < dim; j++)
-			km->mean[j] += (v[j] - km->mean[j]) / (float) (i + 1);
+			km->mean[j] += (v[j] - km->mean[j]) * share;
 	}
 	for (uint32_t j = 0; j < dim; j++)
 	{
@@ -425,119 +565,15 @@ find_mean(const training *t)
 	km->encoder.centre = km->mean;
 }
 
-/*
- * The first centroids (k-means++, Arthur and Vassilvitskii, SODA 2007): vectors of
- * the first n in t->order, each drawn with a chance in proportion to its distance
- * from the nearest one drawn before, so that no cluster gets many and another none.
- * The vectors' codes are compared with each new centroid as a query.
- */
-static int
-draw_centroids(training *t, uint32_t n)
+void
+knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n)
 {
-	knn_kmeans *km = t->km;
-	uint8_t    *codes = take(km, (size_t) km->code_bytes * n);
-	knn_code_factors *factors = take(km, sizeof(knn_code_factors) * (size_t) n);
-	const uint8_t **code_places = take(km, sizeof(uint8_t *) * (size_t) n);
-	const knn_code_factors **factor_places = take(km, sizeof(knn_code_factors *) * (size_t) n);
-	float	   *distances = take(km, sizeof(float) * (size_t) n);
-	float	   *least = take(km, sizeof(float) * (size_t) n);
-	uint32_t	drawn = 0;
+	knn_vectors vectors = {centroids, km->unit, n};
 
-	if (!codes || !factors || !code_places || !factor_places || !distances || !least)
-		return KNN_ERROR_NO_MEMORY;
-	for (uint32_t i = 0; i < n; i++)
-	{
-		code_places[i] = codes + (size_t) km->code_bytes * i;
-		factor_places[i] = &factors[i];
-		knn_encode_rotated(&km->encoder, sample_at(t, t->order[i]), &factors[i],
-						   codes + (size_t) km->code_bytes * i, km->qf);
-		least[i] = INFINITY;
-	}
-
-	for (uint32_t c = 0;; c++)
-	{
-		const void *v = sample_at(t, t->order[drawn]);
-		knn_query	query;
-		double		sum = 0;
-		double		left;
-
-		memcpy(centroid_at(km, c), v, km->unit);
-		if (c + 1 == km->ncentroids)
-			break;
-		if (c % 16 == 0 && km->check)
-			km->check();
-		knn_query_prepare_rotated(&query, &km->encoder, v, km->q8, km->qf);
-		knn_query_scores(&query, factor_places, code_places, n, distances);
-		least[drawn] = 0;
-		for (uint32_t i = 0; i < n; i++)
-		{
-			if (distances[i] < least[i])
-				least[i] = distances[i] > 0 ? distances[i] : 0;
-			/* what is out of float's range is drawn by the fallback alone */
-			sum += isfinite(least[i]) ? least[i] : 0;
-		}
-		left = sum * ((double) (next_random(&t->random) >> 11) * 0x1p-53);
-		drawn = random_below(&t->random, n);
-		for (uint32_t i = 0; i < n && sum > 0; i++)
-		{
-			left -= isfinite(least[i]) ? least[i] : 0;
-			if (left < 0)
-			{
-				drawn = i;
-				break;
-			}
-		}
-	}
-
-	give(km, codes);
-	give(km, factors);
-	give(km, code_places);
-	give(km, factor_places);
-	give(km, distances);
-	give(km, least);
-	return KNN_OK;
-}
-
-int
-knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t n)
-{
-	training	t = {.km = km,.sample = sample,.nsample = nsample,.random = km->seed | 1};
-	uint32_t   *assigned = take(km, sizeof(uint32_t) * (size_t) nsample);
-	uint32_t	part;
-
-	t.order = take(km, sizeof(uint32_t) * (size_t) nsample);
-	t.counts = take(km, sizeof(uint32_t) * (size_t) n);
-	t.sums = take(km, sizeof(float) * (size_t) km->dim * n);
-	t.near = take(km, sizeof(uint32_t) * NEAR_CENTROIDS * (size_t) n);
-	t.nnear = n < NEAR_CENTROIDS ? n : NEAR_CENTROIDS;
-	if (!assigned || !t.order || !t.counts || !t.sums || !t.near)
-		return KNN_ERROR_NO_MEMORY;
-
-	/* a shuffled sample has random vectors in front */
-	for (uint32_t i = 0; i < nsample; i++)
-	{
-		uint32_t	j = random_below(&t.random, i + 1);
-
-		t.order[i] = t.order[j];
-		t.order[j] = i;
-	}
-	if (knn_encoding_is_float(km->encoding))
-		find_mean(&t);
+	memcpy(km->centroids, centroids, (size_t) km->unit * n);
 	km->ncentroids = n;
-	part = nsample / COARSE_SHARE < n ? nsample : n * COARSE_SHARE;
-	if (draw_centroids(&t, part) != KNN_OK)
-		return KNN_ERROR_NO_MEMORY;
-	encode_centroids(km);
-
-	for (int i = 0; i < COARSE_ROUNDS && part < nsample; i++)
-		round_of(&t, assigned, part, i == 0, false);
-	for (int i = 0; i < FINE_ROUNDS; i++)
-		round_of(&t, assigned, nsample, i == 0, i == FINE_ROUNDS - 1);
-
-	give(km, assigned);
-	give(km, t.order);
-	give(km, t.counts);
-	give(km, t.sums);
-	give(km, t.near);
-	return KNN_OK;
+	knn_kmeans_find_mean(km, &vectors);
+	for (uint32_t i = 0; i < n; i++)
+		knn_coded_set(km, &km->coded, i, knn_vectors_at(&vectors, i), 0);
+	knn_kmeans_group(km);
 }

@@ -206,6 +206,40 @@ test_values(void)
 	}
 }
 
+/* The other kind of job has keys of its own. */
+static void
+test_cluster(void)
+{
+#define START "{\"job\":\"cluster\",\"version\":1,\"vectors\":\"/a\",\"ids\":\"/b\",\"result\":\"/c\"," \
+	"\"dimension\":8,\"count\":9,\"data_type\":\"byte\",\"space\":\"l1\",\"seed\":\"1\",\"threads\":2,\"memory_limit\":0"
+	static const char text[] = START ",\"nlist\":9}";
+	static const char *const bad[][2] = {
+		{START "}", "the job has no \"nlist\""},
+		{START ",\"nlist\":0}", "expected 1 to"},
+		{START ",\"nlist\":10}", "more than its 9 vectors"},
+		{START ",\"nlist\":9,\"m\":16}", "unknown key \"m\""},
+		{START ",\"nlist\":9,\"encoding\":\"byte\"}", "unknown key \"encoding\""},
+	};
+	builder_job job;
+	builder_error error;
+
+	unit_case("job: lists");
+	if (UNIT_CHECK(builder_job_parse(&job, text, strlen(text), &error), "%s", error.message))
+	{
+		UNIT_CHECK(job.kind == BUILDER_CLUSTER && job.nlist == 9 && job.count == 9 &&
+				   job.encoding == KNN_ENCODING_BYTE && job.space == KNN_SPACE_L1, "values");
+		builder_job_free(&job);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		refused(bad[i][0], strlen(bad[i][0]), bad[i][1]);
+	unit_case("job: a graph with lists");
+	{
+		const char *graph = job_with(NULL, ", \"nlist\": 1");
+
+		refused(graph, strlen(graph), "unknown key \"nlist\"");
+	}
+}
+
 static void
 test_text(void)
 {
@@ -314,6 +348,7 @@ main(void)
 	test_good();
 	test_keys();
 	test_values();
+	test_cluster();
 	test_text();
 	test_faiss();
 	return unit_done("test_job");

@@ -35,7 +35,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (builder_job_parse(&job, text, size, &error))
 	{
 		require(job.dimension >= 1 && job.dimension <= KNN_MAX_DIM, "dimension");
-		require(job.m >= 2 && job.threads >= 1 && job.ef_construction >= 1, "numbers");
+		require(job.threads >= 1, "threads");
+		require(job.kind == BUILDER_CLUSTER || (job.m >= 2 && job.ef_construction >= 1), "a graph");
+		require(job.kind == BUILDER_BUILD || (job.nlist >= 1 && job.nlist <= job.count), "lists");
 		require(job.vectors[0] && job.ids[0] && job.result[0], "paths");
 		require(job.space >= KNN_SPACE_L2 && job.space <= KNN_SPACE_HAMMING, "space");
 		require(job.encoding >= KNN_ENCODING_ROTATED_8 && job.encoding <= KNN_ENCODING_BINARY, "encoding");
@@ -59,7 +61,7 @@ next_random(uint32_t limit)
 	return (uint32_t) ((state >> 33) % limit);
 }
 
-#define SEEDS 3
+#define SEEDS 4
 #define MOST 2048
 
 int

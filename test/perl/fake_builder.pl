@@ -4,7 +4,8 @@
 #
 # Its graph links each vector to the nearest by brute force (of floats and bytes;
 # of others to the next ones), and all in a ring, on one level: good enough for
-# some hundred vectors.
+# some hundred vectors.  Its lists are around the first vectors, in turn: bad ones, but
+# each vector is in one.
 
 use strict;
 use warnings;
@@ -91,6 +92,30 @@ sub graph_file
 	return $file;
 }
 
+# The file of a job "cluster", likewise.
+sub list_file
+{
+	my (%wrong) = @_;
+	my $floats = $job{data_type} eq 'float';
+	my $unit = { float => 4 * $dim, byte => $dim, binary => $dim / 8 }->{ $job{data_type} };
+	my $nlist = $wrong{nlist} // $job{nlist};
+	my $count = $wrong{count} // $n;
+	open my $in, '<:raw', $job{vectors} or die "$job{vectors}: $!";
+	read $in, my $centroids, $unit * $nlist;
+	$centroids .= "\0" x ($unit * $nlist - length $centroids);
+	substr($centroids, $unit, 4) = pack 'f<', 9**9**9 if $wrong{infinite};
+	my @lists = map { $_ % $nlist } 0 .. $count - 1;
+	$lists[7] = $nlist if $wrong{range};
+	my $pad = sub { $_[0] . "\0" x (-length($_[0]) % 8) };
+	my $body = $pad->($centroids) . $pad->(pack 'V*', @lists);
+	my $crc = crc32c($body) ^ ($wrong{crc} ? 1 : 0);
+	my $file = 'KNNLISTS' . pack('VVVVQ<V', $wrong{version} // 1, $unit, $floats ? 1 : 0, $nlist, $count, $crc) . "\0" x 12 . $body;
+	$file = substr $file, 0, length($file) / 2 if $wrong{truncated};
+	$file = '' if $wrong{empty};
+	$file .= "\0" x 8 if $wrong{longer};
+	return $file;
+}
+
 sub write_result
 {
 	my ($bytes) = @_;
@@ -121,11 +146,14 @@ sub write_codes
 	return;
 }
 
+# What the larger part of the work is called.
+sub work_phase { return $job{job} eq 'cluster' ? 'train' : 'graph' }
+
 sub whole_build
 {
 	progress('read', $n);
-	progress('graph', int($n / 2));
-	write_result(graph_file(@_));
+	progress(work_phase(), int($n / 2));
+	write_result($job{job} eq 'cluster' ? list_file(@_) : graph_file(@_));
 	progress('write', $n);
 	return;
 }
@@ -153,7 +181,7 @@ my %modes = (
 	signal => sub { progress('graph', 1); kill $options[0], $$; sleep 100 },
 	# its own child keeps the pipes
 	orphan => sub { if (fork == 0) { sleep 1000; exit } kill 'KILL', $$; sleep 100 },
-	hang => sub { progress('graph', 1); sleep 1 while 1 },
+	hang => sub { progress(work_phase(), 1); sleep 1 while 1 },
 	stubborn => sub { $SIG{TERM} = 'IGNORE'; progress('graph', 1); sleep 1 while 1 },
 	family => sub { $SIG{TERM} = 'IGNORE'; fork; fork; progress('graph', 1) ; sleep 1 while 1 },
 	closed => sub { close STDOUT; close STDERR; sleep 1 while 1 },
