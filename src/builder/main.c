@@ -3,6 +3,7 @@
  *		knn-builder: what knn does outside the server.
  *
  *	knn-builder build		a job on standard input, JSON lines on standard output
+ *	knn-builder train		the same, by the program knn-train
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "builder/build.h"
 #include "builder/job.h"
 #include "builder/output.h"
+#include "builder/train_exec.h"
 
 static void
 usage(FILE *to)
@@ -21,6 +23,7 @@ usage(FILE *to)
 		  "\n"
 		  "Usage:\n"
 		  "  knn-builder build      do the job that is read from standard input\n"
+		  "  knn-builder train      the same for the training of a model (needs knn-train)\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
 		  "\n"
@@ -75,6 +78,8 @@ main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "build") == 0)
 		return build();
+	if (argc == 2 && strcmp(argv[1], "train") == 0)
+		builder_train();
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
 		puts("knn-builder " KNN_BUILDER_VERSION);

@@ -1,6 +1,7 @@
 /*
  * output.h
- *		What knn-builder says to whoever runs it: JSON lines on standard output.
+ *		What knn-builder, and knn-train, say to whoever runs them: JSON lines on
+ *		standard output.
  *
  * Each line is written at once.  The last one is a result or an error; the program
  * ends with it.
@@ -16,6 +17,7 @@
 #define BUILDER_OUT_OF_MEMORY "out_of_memory"
 #define BUILDER_IO "io"
 #define BUILDER_CANCELLED "cancelled"
+#define BUILDER_NOT_INSTALLED "not_installed"
 #define BUILDER_INTERNAL "internal"
 
 typedef struct builder_error
@@ -35,6 +37,9 @@ extern void builder_progress(const char *phase, uint64_t done, uint64_t total);
 
 extern void builder_result(uint64_t nodes, double seconds, uint32_t threads,
 						   uint64_t memory, uint32_t partitions);
+
+/* The same of a training: bytes of the model's file. */
+extern void builder_trained(uint64_t bytes, double seconds, uint32_t threads);
 
 /* An error line; removes the unfinished result and exits with status 1. */
 extern void builder_fail(const builder_error *error) __attribute__((noreturn));
