@@ -66,6 +66,10 @@ $(BUILDER_OBJS): override CPPFLAGS += $(shell pkg-config --cflags $(BUILDER_LIBS
 	$(if $(HAVE_CURL),-DKNN_HAVE_CURL) $(if $(HAVE_MHD),-DKNN_HAVE_MHD) \
 	-DKNN_BUILDER_VERSION='"$(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/knn.control)"'
 
+# Where it finds knn-train, from its own place: an installation may be moved.
+src/builder/train_exec.o: override CPPFLAGS += \
+	-DKNN_LIBRARIES='"$(shell realpath -m --relative-to='$(bindir)' '$(pkglibdir)')"'
+
 knn-builder: $(filter-out $(if $(HAVE_CURL),,$(CURL_OBJS)) $(if $(HAVE_MHD),,$(MHD_OBJS)),$(BUILDER_OBJS)) \
 		$(filter src/core/%,$(OBJS))
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(shell pkg-config --libs $(BUILDER_LIBS)) -lm -lpthread -o $@
@@ -99,14 +103,15 @@ no-builder:
 endif
 
 # The program that trains models, where faiss and json-c are installed; faiss needs a
-# BLAS and OpenMP.  The server starts it and is never linked with any of them.
+# BLAS and OpenMP.  knn-builder becomes it for a training, and is not linked with them.
 TRAIN_LIBS ?= -lfaiss -llapack -lblas -ljson-c -fopenmp
 HAVE_TRAIN_LIBS := $(shell printf '\043include <faiss/Index.h>\n\043include <json-c/json.h>\nint main() {}' | \
 	$(CXX) -x c++ - -x none -o /dev/null $(TRAIN_LIBS) 2>/dev/null && echo yes)
 EXTRA_CLEAN += knn-train
 
-knn-train: src/builder/train.cpp
-	$(CXX) -std=c++17 -O2 -Wall -Wextra $(if $(findstring -Werror,$(COPT)),-Werror) -o $@ $< $(TRAIN_LIBS)
+knn-train: src/builder/train.cpp src/builder/output.o src/builder/output.h
+	$(CXX) -std=c++17 -O2 -Wall -Wextra $(if $(findstring -Werror,$(COPT)),-Werror) -I$(srcdir)/src \
+		-o $@ $< src/builder/output.o $(TRAIN_LIBS)
 
 ifeq ($(HAVE_TRAIN_LIBS),yes)
 all: knn-train

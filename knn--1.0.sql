@@ -578,7 +578,7 @@ CREATE FUNCTION knn_warmup(VARIADIC names text[] DEFAULT '{}') RETURNS jsonb
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION knn_warmup(text[]) IS
-	'load indexes, by names and patterns of indexes and tables, into the native memory cache';
+	'load indexes, by names and patterns of indexes and tables, into the native memory cache, or of knn_ivf into shared buffers';
 
 CREATE FUNCTION knn_clear_cache(VARIADIC names text[] DEFAULT '{}') RETURNS jsonb
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

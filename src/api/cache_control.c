@@ -3,6 +3,9 @@
  *		knn_warmup(names) and knn_clear_cache(names): putting indexes into the native
  *		memory cache, and taking them out.
  *
+ * Indexes of knn_ivf are never in it: of these the pages are read into shared
+ * buffers, which needs no cache, and there is nothing to take out.
+ *
  * Both take names and patterns (cache_names.h) and tell how many indexes they stood
  * for, and with how many it went well.  What goes wrong with one index is a
  * warning, and the others are done nonetheless.  Neither is transactional: what
@@ -22,6 +25,7 @@
 #include "cache/evict.h"
 #include "cache/mirror.h"
 #include "cache/settings.h"
+#include "cache/warm_pages.h"
 #include "catalog/index.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -43,15 +47,19 @@ typedef struct Request
 	int			total;
 	int			successful;
 	uint64		bytes;			/* of those that are in the cache by this request */
+	uint64		pages;			/* of the others, read by it */
 } Request;
 
 /* Remove copies of indexes of this database that are not there any more. */
 static void
 forget_dropped(void)
 {
-	Oid		   *indexes = palloc(sizeof(Oid) * KnnCache->nmirrors);
+	Oid		   *indexes;
 	int			n = 0;
 
+	if (KnnCache == NULL)
+		return;
+	indexes = palloc(sizeof(Oid) * KnnCache->nmirrors);
 	LWLockAcquire(KnnCache->lock, LW_SHARED);
 	for (uint32 i = 0; i < KnnCache->nmirrors; i++)
 	{
@@ -68,15 +76,24 @@ forget_dropped(void)
 	pfree(indexes);
 }
 
+/* ERROR when one of them needs a cache and there is none. */
 static List *
 indexes_of(FunctionCallInfo fcinfo, const char *function, bool to_be_searched)
 {
-	KnnCacheRequire();
+	List	   *indexes;
+	ListCell   *cell;
+
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the name of an index or a table must not be null")));
-	return KnnIndexesByName(PG_GETARG_ARRAYTYPE_P(0), function, to_be_searched);
+	indexes = KnnIndexesByName(PG_GETARG_ARRAYTYPE_P(0), function, to_be_searched);
+	foreach(cell, indexes)
+	{
+		if (KnnIsMirrored(lfirst_oid(cell)))
+			KnnCacheRequire();
+	}
+	return indexes;
 }
 
 static Datum
@@ -229,6 +246,38 @@ warm(Request *request, Relation index, KnnStore *store, const char *name)
 	}
 }
 
+/* The pages of an index, for one that has no mirror. */
+static bool
+warm_pages(Request *request, Relation index, const char *name)
+{
+	BlockNumber fit = KnnPagesThatFit();
+	BlockNumber room = fit - (BlockNumber) Min(fit, request->pages);
+	BlockNumber pages;
+
+	if (index->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("could not load index \"%s\" into shared_buffers", name),
+				 errdetail("Indexes of temporary tables are never in shared_buffers.")));
+		return false;
+	}
+	pages = KnnWarmPages(index, room);
+	if (pages > room)
+	{
+		uint64		wanted = (request->pages + pages) * BLCKSZ / 3 * 4;
+
+		ereport(NOTICE,
+				(errmsg("index \"%s\" does not fit into shared_buffers", name),
+				 errdetail("The first %u of its %u pages are there, up to three quarters of it for all indexes asked for; the others were read into the system's cache of files.",
+						   room, pages),
+				 errhint("For all of them, set shared_buffers to %llu MB or more.",
+						 (unsigned long long) (wanted / 1024 / 1024 + 1))));
+	}
+	request->pages += pages;
+	return true;
+}
+
 /* Open an index and load it, keeping no lock. */
 static bool
 open_and_warm(Request *request, Oid indexoid, const char *name, MemoryContext context)
@@ -242,7 +291,8 @@ open_and_warm(Request *request, Oid indexoid, const char *name, MemoryContext co
 	index = KnnOpenIndex(indexoid, AccessShareLock, KNN_ACCESS_MAINTAIN, &heap);
 	store = KnnStoreOpen(index);
 	KnnStoreHold(store, context);
-	warmed = warm(request, index, store, name);
+	warmed = store->shape.method == KNN_METHOD_IVF ? warm_pages(request, index, name) :
+		warm(request, index, store, name);
 	index_close(index, AccessShareLock);
 	table_close(heap, AccessShareLock);
 	KnnProgressEnd();
@@ -333,8 +383,30 @@ clear(Oid indexoid)
 				 errdetail("You must be owner of table \"%s\".", get_rel_name(heap))));
 		return false;
 	}
-	(void) KnnCacheRemoveIndex(MyDatabaseId, indexoid);
+	if (KnnCache != NULL)
+		(void) KnnCacheRemoveIndex(MyDatabaseId, indexoid);
 	return true;
+}
+
+/* Say of indexes that are never in the cache that there was nothing to remove. */
+static void
+tell_not_kept(List *indexes)
+{
+	Oid			first = InvalidOid;
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		if (!KnnIsMirrored(lfirst_oid(cell)) && n++ == 0)
+			first = lfirst_oid(cell);
+	}
+	if (n == 0)
+		return;
+	ereport(NOTICE,
+			(n == 1 ? errmsg("nothing of index \"%s\" is in the native memory cache", name_for_message(first)) :
+			 errmsg("nothing of %d indexes is in the native memory cache", n),
+			 errdetail("Indexes of the access method knn_ivf never are: their pages are in shared_buffers, and make room there for others.")));
 }
 
 Datum
@@ -344,6 +416,7 @@ knn_clear_cache(PG_FUNCTION_ARGS)
 	List	   *indexes = indexes_of(fcinfo, "knn_clear_cache", false);
 	ListCell   *cell;
 
+	tell_not_kept(indexes);
 	forget_dropped();
 	foreach(cell, indexes)
 	{

@@ -36,8 +36,8 @@
 	"Write names as in SQL, with double quotes where they are needed, each as an argument of its own: " \
 	"%s('first', 'my_schema.second', '\"Third\"', 'more*')."
 
-/* Methods whose indexes can be in the cache. */
-static const char *const methods[] = {"knn_hnsw"};
+/* The access methods. */
+static const char *const methods[] = {"knn_hnsw", "knn_ivf"};
 
 /* A knn index of the database. */
 typedef struct Candidate
@@ -45,7 +45,7 @@ typedef struct Candidate
 	Oid			index;
 	bool		partitioned;	/* has no pages, only names those that have */
 	bool		valid;
-	bool		cacheable;		/* it can be in the cache at all, now */
+	bool		loadable;		/* its pages can be read here and now */
 	bool		chosen;
 	List	   *addresses;		/* OIDs of relations that stand for it */
 } Candidate;
@@ -68,6 +68,28 @@ is_knn_method(Oid method)
 			return true;
 	}
 	return false;
+}
+
+static Oid
+method_of(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+	Oid			method = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+		ReleaseSysCache(tuple);
+	}
+	return method;
+}
+
+bool
+KnnIsMirrored(Oid index)
+{
+	Oid			method = method_of(index);
+
+	return OidIsValid(method) && method == get_am_oid("knn_hnsw", true);
 }
 
 static bool
@@ -110,7 +132,7 @@ all_knn_indexes(void)
 		candidate = palloc0(sizeof(Candidate));
 		candidate->index = class->oid;
 		candidate->partitioned = class->relkind == RELKIND_PARTITIONED_INDEX;
-		candidate->cacheable = class->relpersistence == RELPERSISTENCE_PERMANENT ||
+		candidate->loadable = class->relpersistence == RELPERSISTENCE_PERMANENT ||
 			(class->relpersistence == RELPERSISTENCE_UNLOGGED && !RecoveryInProgress());
 		candidates = lappend(candidates, candidate);
 	}
@@ -165,8 +187,6 @@ find_relation(const char *name, const char *function)
 static Oid
 table_of(Oid relid, const char *name)
 {
-	Oid			method = InvalidOid;
-	HeapTuple	tuple;
 	Oid			heap;
 
 	switch (get_rel_relkind(relid))
@@ -177,19 +197,8 @@ table_of(Oid relid, const char *name)
 			return relid;
 		case RELKIND_INDEX:
 		case RELKIND_PARTITIONED_INDEX:
-			tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-			if (HeapTupleIsValid(tuple))
-			{
-				method = ((Form_pg_class) GETSTRUCT(tuple))->relam;
-				ReleaseSysCache(tuple);
-			}
 			heap = IndexGetRelation(relid, true);
-			if (OidIsValid(method) && method == get_am_oid("knn_ivf", true))
-				ereport(ERROR,
-						(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						 errmsg("\"%s\" cannot be in the native memory cache", name),
-						 errdetail("Indexes of the access method knn_ivf are searched through shared buffers.")));
-			if (!is_knn_method(method) || !OidIsValid(heap))
+			if (!is_knn_method(method_of(relid)) || !OidIsValid(heap))
 				KnnNotAKnnIndex(name);
 			return heap;
 		default:
@@ -232,7 +241,7 @@ choose_named(List *chosen, List *candidates, const char *name, const char *funct
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s request rejected: \"%s\" has no valid knn index", function, name),
-				 errhint("Create one with CREATE INDEX ... USING knn_hnsw.")));
+				 errhint("Create one with CREATE INDEX ... USING knn_hnsw, or knn_ivf.")));
 	return chosen;
 }
 
@@ -354,7 +363,7 @@ choose_matching(List *chosen, List *candidates, const Pattern *parts, int nparts
 	{
 		Candidate  *candidate = lfirst(cell);
 
-		if (candidate->chosen || !candidate->cacheable || (valid_only && !candidate->valid))
+		if (candidate->chosen || !candidate->loadable || (valid_only && !candidate->valid))
 			continue;
 		foreach(address, candidate->addresses)
 		{

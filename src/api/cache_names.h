@@ -30,4 +30,7 @@
  */
 extern List *KnnIndexesByName(ArrayType *names, const char *function, bool to_be_searched);
 
+/* Are indexes of its access method in the native memory cache, once they are loaded? */
+extern bool KnnIsMirrored(Oid index);
+
 #endif

@@ -7,6 +7,7 @@
  *	knn-builder cluster		the same: the lists of one
  *	knn-builder import		the same: a graph that is there already, as a file of faiss
  *	knn-builder remote		the same: a graph by a build service and an object store
+ *	knn-builder train		the same: a model, by the program knn-train
  *	knn-builder serve		the remote build service
  */
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include "builder/job.h"
 #include "builder/lists.h"
 #include "builder/output.h"
+#include "builder/train_exec.h"
 #ifdef KNN_HAVE_CURL
 #include "builder/remote.h"
 #endif
@@ -37,6 +39,7 @@ usage(FILE *to)
 		  "  knn-builder cluster    divide vectors into lists: a job of this kind\n"
 		  "  knn-builder import     make a graph of the job's \"graph\", a file of faiss\n"
 		  "  knn-builder remote     have a graph built by a build service\n"
+		  "  knn-builder train      train a model: a job of this kind (needs knn-train)\n"
 		  "  knn-builder serve      answer requests to build (knn-builder serve --help)\n"
 		  "  knn-builder --version\n"
 		  "  knn-builder --help\n"
@@ -142,6 +145,8 @@ main(int argc, char **argv)
 		return do_job(BUILDER_BUILD, true);
 	if (argc == 2 && strcmp(argv[1], "remote") == 0)
 		return remote();
+	if (argc == 2 && strcmp(argv[1], "train") == 0)
+		builder_train();
 	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
 		return serve(argc - 2, argv + 2);
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))

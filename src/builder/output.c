@@ -237,6 +237,18 @@ builder_result(uint64_t nodes, double seconds, uint32_t threads, uint64_t memory
 	(void) write_line(line, (size_t) length);
 }
 
+void
+builder_trained(uint64_t bytes, double seconds, uint32_t threads)
+{
+	char		line[160];
+	int			length = snprintf(line, sizeof(line),
+								  "{\"result\":{\"bytes\":%llu,\"seconds\":%.3f,\"threads\":%u}}\n",
+								  (unsigned long long) bytes, seconds, threads);
+
+	begin_ending();
+	(void) write_line(line, (size_t) length);
+}
+
 /* ---- signals ---- */
 
 /* Only what is safe in a handler, which may interrupt anything. */

@@ -1,6 +1,7 @@
 /*
  * output.h
- *		What knn-builder says to whoever runs it: JSON lines on standard output.
+ *		What knn-builder, and knn-train, say to whoever runs them: JSON lines on
+ *		standard output.
  *
  * Each line is written at once.  The last one is a result or an error; the program
  * ends with it.
@@ -18,6 +19,7 @@
 #define BUILDER_OUT_OF_MEMORY "out_of_memory"
 #define BUILDER_IO "io"
 #define BUILDER_CANCELLED "cancelled"
+#define BUILDER_NOT_INSTALLED "not_installed"
 #define BUILDER_INTERNAL "internal"
 #define BUILDER_REMOTE "remote"			/* a build service refused, failed, was not reached */
 #define BUILDER_REPOSITORY "repository"	/* an object store did */
@@ -49,6 +51,9 @@ extern void builder_progress(const char *phase, uint64_t done, uint64_t total);
 
 extern void builder_result(uint64_t nodes, double seconds, uint32_t threads,
 						   uint64_t memory, uint32_t partitions);
+
+/* The same of a training: bytes of the model's file. */
+extern void builder_trained(uint64_t bytes, double seconds, uint32_t threads);
 
 /* Numbers of the whole job up to now, as a line. */
 typedef struct builder_counter

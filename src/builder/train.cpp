@@ -1,8 +1,9 @@
 /*
  * train.cpp
- *		Trains a model with faiss: a program, which the server runs.
+ *		Trains a model with faiss: the program knn-train, which knn-builder becomes
+ *		for its command "train".
  *
- * It reads one job, a JSON object, from stdin to its end:
+ * It reads one job, a JSON object, from standard input to its end:
  *
  *	{"job": "train", "version": 1, "vectors": path, "result": path, "dimension": d,
  *	 "count": n, "data_type": "float" | "byte" | "binary",
@@ -15,9 +16,9 @@
  * its parameters.  The result is faiss's file of the trained index without vectors,
  * renamed into place when it is whole.
  *
- * On stdout it prints JSON objects, one a line: {"progress": {"phase": ...}}, and at
- * last {"result": {"bytes": b, "seconds": s}} with status 0 or {"error": {"code": c,
- * "message": m}} with status 1.  It ends with its parent, and on SIGTERM.
+ * What it prints, and how it ends, is as of knn-builder's other commands (output.h).
+ * Phases are "read", "cluster" and "codebook", which count iterations of k-means, and
+ * "write".
  */
 #include <faiss/IndexBinaryFlat.h>
 #include <faiss/IndexBinaryIVF.h>
@@ -26,18 +27,18 @@
 #include <faiss/IndexIVFFlat.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexScalarQuantizer.h>
+#include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/index_io.h>
 #include <json-c/json.h>
 #include <omp.h>
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -47,16 +48,28 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
+
+extern "C" {
+#include "builder/output.h"
+}
 
 namespace {
 
 /* An error that the server passes on. */
 struct Failure : std::runtime_error
 {
-	std::string code;
-	Failure(const char *c, const std::string &message) : std::runtime_error(message), code(c) {}
+	const char *code;
+	std::string detail, hint;
+	Failure(const char *c, const std::string &message, const std::string &d = "",
+		const std::string &h = "") : std::runtime_error(message), code(c), detail(d), hint(h) {}
 };
+
+Failure system_failure(const std::string &message)
+{
+	return Failure(errno == ENOMEM ? BUILDER_OUT_OF_MEMORY : BUILDER_IO, message, std::strerror(errno));
+}
 
 using Json = std::unique_ptr<json_object, int (*)(json_object *)>;
 
@@ -72,7 +85,7 @@ json_object *member(json_object *object, const char *name, json_type type)
 {
 	json_object *value = nullptr;
 	if (!json_object_object_get_ex(object, name, &value) || !json_object_is_type(value, type))
-		throw Failure("bad_job", std::string("member \"") + name + "\" is missing or of another type");
+		throw Failure(BUILDER_BAD_JOB, std::string("member \"") + name + "\" is missing or of another type");
 	return value;
 }
 
@@ -85,7 +98,7 @@ int64_t number(json_object *object, const char *name, int64_t min, int64_t max)
 {
 	int64_t value = json_object_get_int64(member(object, name, json_type_int));
 	if (value < min || value > max)
-		throw Failure("bad_job", std::string("member \"") + name + "\" is out of range");
+		throw Failure(BUILDER_BAD_JOB, std::string("member \"") + name + "\" is out of range");
 	return value;
 }
 
@@ -95,7 +108,7 @@ void only(json_object *object, const std::set<std::string> &names)
 	{
 		(void) value;
 		if (!names.count(key))
-			throw Failure("bad_job", std::string("member \"") + key + "\" is not known");
+			throw Failure(BUILDER_BAD_JOB, std::string("member \"") + key + "\" is not known");
 	}
 }
 
@@ -110,11 +123,11 @@ Job read_job()
 		input.append(buffer, n);
 	Json root(json_tokener_parse(input.c_str()), json_object_put);
 	if (!root || !json_object_is_type(root.get(), json_type_object))
-		throw Failure("bad_job", "the job is not a JSON object");
+		throw Failure(BUILDER_BAD_JOB, "the job is not a JSON object");
 	only(root.get(), {"job", "version", "vectors", "result", "dimension", "count", "data_type",
 		"space", "method", "threads", "memory_limit"});
 	if (text(root.get(), "job") != "train" || number(root.get(), "version", 0, INT32_MAX) != 1)
-		throw Failure("bad_job", "the job is not a training of version 1");
+		throw Failure(BUILDER_BAD_JOB, "the job is not a training of version 1");
 	job.vectors = text(root.get(), "vectors");
 	job.result = text(root.get(), "result");
 	job.data_type = text(root.get(), "data_type");
@@ -145,7 +158,7 @@ Job read_job()
 		job.ef_search = number(parameters, "ef_search", 1, INT32_MAX);
 	}
 	else
-		throw Failure("bad_job", "method \"" + job.method + "\" is not known");
+		throw Failure(BUILDER_BAD_JOB, "method \"" + job.method + "\" is not known");
 	if (job.encoder == "pq")
 	{
 		json_object *pq = member(encoder, "parameters", json_type_object);
@@ -153,21 +166,21 @@ Job read_job()
 		job.pq_m = number(pq, "m", 1, job.dimension);
 		job.code_size = number(pq, "code_size", 1, 8);
 		if (job.dimension % job.pq_m != 0)
-			throw Failure("bad_job", "m of encoder pq does not divide the dimension");
+			throw Failure(BUILDER_BAD_JOB, "m of encoder pq does not divide the dimension");
 	}
 	else if (job.encoder != "flat" && job.encoder != "sq" && job.encoder != "binary")
-		throw Failure("bad_job", "encoder \"" + job.encoder + "\" is not known");
+		throw Failure(BUILDER_BAD_JOB, "encoder \"" + job.encoder + "\" is not known");
 	if (job.method == "hnsw" && job.encoder != "pq")
-		throw Failure("bad_job", "method hnsw needs no training without encoder pq");
+		throw Failure(BUILDER_BAD_JOB, "method hnsw needs no training without encoder pq");
 	if (job.data_type != "float" && job.data_type != "byte" && job.data_type != "binary")
-		throw Failure("bad_job", "data type \"" + job.data_type + "\" is not known");
+		throw Failure(BUILDER_BAD_JOB, "data type \"" + job.data_type + "\" is not known");
 	if (job.data_type == "binary" ? job.space != "hamming" :
 		job.space != "l2" && job.space != "innerproduct" && job.space != "cosinesimil")
-		throw Failure("bad_job", "space \"" + job.space + "\" is not for data type " + job.data_type);
+		throw Failure(BUILDER_BAD_JOB, "space \"" + job.space + "\" is not for data type " + job.data_type);
 	if (job.data_type != "float" && (job.method != "ivf" || job.encoder != "flat"))
-		throw Failure("bad_job", "data type " + job.data_type + " needs method ivf with encoder flat");
+		throw Failure(BUILDER_BAD_JOB, "data type " + job.data_type + " needs method ivf with encoder flat");
 	if (job.data_type == "binary" && job.dimension % 8 != 0)
-		throw Failure("bad_job", "the dimension of binary vectors is not a multiple of 8");
+		throw Failure(BUILDER_BAD_JOB, "the dimension of binary vectors is not a multiple of 8");
 	return job;
 }
 
@@ -185,19 +198,19 @@ struct Vectors
 		int fd = open(job.vectors.c_str(), O_RDONLY);
 
 		if (fd < 0 || fstat(fd, &st) != 0)
-			throw Failure("io", "could not open \"" + job.vectors + "\": " + std::strerror(errno));
+			throw system_failure("could not open \"" + job.vectors + "\"");
 		size = static_cast<size_t>(bytes * job.count);
 		if (static_cast<size_t>(st.st_size) != size)
 		{
 			close(fd);
-			throw Failure("bad_input", "\"" + job.vectors + "\" has " + std::to_string(st.st_size) +
+			throw Failure(BUILDER_BAD_INPUT, "\"" + job.vectors + "\" has " + std::to_string(st.st_size) +
 				" bytes instead of " + std::to_string(size));
 		}
 		if (size > 0)
 			data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
 		close(fd);
 		if (data == MAP_FAILED)
-			throw Failure("io", "could not map \"" + job.vectors + "\": " + std::strerror(errno));
+			throw system_failure("could not map \"" + job.vectors + "\"");
 	}
 	~Vectors()
 	{
@@ -208,10 +221,65 @@ struct Vectors
 	Vectors &operator=(const Vectors &) = delete;
 };
 
-void phase(const char *name)
+/*
+ * How far it is.  faiss tells nobody, but asks now and then within its longer loops
+ * whether it should stop, so that there is always something to print.
+ */
+struct Progress : faiss::InterruptCallback
 {
-	std::printf("{\"progress\":{\"phase\":\"%s\"}}\n", name);
-	std::fflush(stdout);
+	std::thread::id thread = std::this_thread::get_id();
+	const char *phase = "read";
+	uint64_t done = 0, total = 0;
+
+	void begin(const char *name, uint64_t of)
+	{
+		phase = name;
+		done = 0;
+		total = of;
+		builder_progress(phase, done, total);
+	}
+	void step()
+	{
+		done = std::min(done + 1, total);
+		builder_progress(phase, done, total);
+	}
+	bool want_interrupt() override
+	{
+		if (std::this_thread::get_id() == thread)
+			builder_progress(phase, done, total);
+		return false;
+	}
+};
+
+/* There is one, which faiss keeps. */
+Progress *progress;
+
+/*
+ * What k-means assigns vectors by: the centroids of an iteration are added to it, and
+ * before the first those that were drawn.
+ */
+struct Centroids : faiss::IndexFlat
+{
+	const char *phase;
+	uint64_t total;
+	bool begun = false;
+
+	Centroids(const char *name, uint64_t of, int64_t d, faiss::MetricType metric) :
+		faiss::IndexFlat(d, metric), phase(name), total(of) {}
+	void add(idx_t n, const float *x) override
+	{
+		faiss::IndexFlat::add(n, x);
+		if (!begun)
+			progress->begin(phase, total);
+		begun = true;
+		progress->step();
+	}
+};
+
+/* Steps of n runs of k-means. */
+uint64_t steps(const faiss::ClusteringParameters &cp, int64_t n)
+{
+	return static_cast<uint64_t>(n) * (static_cast<uint64_t>(cp.niter) + 1);
 }
 
 /*
@@ -229,90 +297,115 @@ void check_memory(const Job &job)
 	if (job.data_type == "byte")
 		need += 4 * job.dimension * job.count;
 	if (job.memory_limit > 0 && need > job.memory_limit)
-		throw Failure("out_of_memory", "the training needs about " + std::to_string(need / 1024 + 1) +
-			" kB of memory, and may take " + std::to_string(job.memory_limit / 1024) + " kB");
+		throw Failure(BUILDER_OUT_OF_MEMORY, "the training needs about " + std::to_string(need / 1024 + 1) +
+			" kB of memory, and may take " + std::to_string(job.memory_limit / 1024) + " kB", "",
+			"Raise maintenance_work_mem.");
 }
 
 void check_count(const Job &job)
 {
 	/* below that faiss fails; OpenSearch says so of pq */
 	if (job.encoder == "pq" && job.count < (int64_t(1) << job.code_size))
-		throw Failure("bad_input", "Number of training points should be greater than " +
+		throw Failure(BUILDER_BAD_INPUT, "Number of training points should be greater than " +
 			std::to_string(int64_t(1) << job.code_size));
 	if (job.method == "ivf" && job.count < job.nlist)
-		throw Failure("bad_input", "Number of training points (" + std::to_string(job.count) +
+		throw Failure(BUILDER_BAD_INPUT, "Number of training points (" + std::to_string(job.count) +
 			") should be at least as large as number of clusters (" + std::to_string(job.nlist) + ")");
 }
 
-std::unique_ptr<faiss::Index> train_floats(const Job &job, const float *x)
+/* Codebooks are learned one after the other, for parts of the dimension. */
+std::unique_ptr<Centroids> watch(faiss::ProductQuantizer &pq)
 {
-	auto metric = job.space == "l2" ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
-	int d = static_cast<int>(job.dimension);
-	std::unique_ptr<faiss::Index> index;
+	auto centroids = std::make_unique<Centroids>("codebook", steps(pq.cp, pq.M), pq.dsub,
+		faiss::METRIC_L2);
+	pq.assign_index = centroids.get();
+	return centroids;
+}
 
-	if (job.method == "hnsw")
-	{
-		auto *hnsw = new faiss::IndexHNSWPQ(d, static_cast<int>(job.pq_m), static_cast<int>(job.m));
-		index.reset(hnsw);
-		hnsw->metric_type = hnsw->storage->metric_type = metric;
-		hnsw->hnsw.efConstruction = static_cast<int>(job.ef_construction);
-		hnsw->hnsw.efSearch = static_cast<int>(job.ef_search);
-	}
-	else
-	{
-		std::unique_ptr<faiss::Index> quantizer;
-		faiss::IndexIVF *ivf;
+std::unique_ptr<faiss::Index> train_hnsw(const Job &job, faiss::MetricType metric, const float *x)
+{
+	auto index = std::make_unique<faiss::IndexHNSWPQ>(static_cast<int>(job.dimension),
+		static_cast<int>(job.pq_m), static_cast<int>(job.m));
+	faiss::ProductQuantizer &pq = dynamic_cast<faiss::IndexPQ *>(index->storage)->pq;
+	auto codebooks = watch(pq);
 
-		if (metric == faiss::METRIC_L2)
-			quantizer.reset(new faiss::IndexFlatL2(d));
-		else
-			quantizer.reset(new faiss::IndexFlatIP(d));
-		if (job.encoder == "pq")
-			ivf = new faiss::IndexIVFPQ(quantizer.get(), d, job.nlist, job.pq_m, job.code_size, metric);
-		else if (job.encoder == "sq")
-			ivf = new faiss::IndexIVFScalarQuantizer(quantizer.get(), d, job.nlist,
-				faiss::ScalarQuantizer::QT_fp16, metric);
-		else
-			/* binary codes are made by the index: what is learned are the lists */
-			ivf = new faiss::IndexIVFFlat(quantizer.get(), d, job.nlist, metric);
-		index.reset(ivf);
-		quantizer.release();
-		ivf->own_fields = true;
-		ivf->nprobe = job.nprobes;
-		ivf->make_direct_map();
-	}
+	index->metric_type = index->storage->metric_type = metric;
+	index->hnsw.efConstruction = static_cast<int>(job.ef_construction);
+	index->hnsw.efSearch = static_cast<int>(job.ef_search);
 	index->train(job.count, x);
+	pq.assign_index = nullptr;
 	return index;
+}
+
+std::unique_ptr<faiss::Index> train_ivf(const Job &job, faiss::MetricType metric, const float *x)
+{
+	int d = static_cast<int>(job.dimension);
+	std::unique_ptr<faiss::Index> quantizer;
+	std::unique_ptr<faiss::IndexIVF> ivf;
+	std::unique_ptr<Centroids> codebooks;
+	faiss::ProductQuantizer *pq = nullptr;
+
+	if (metric == faiss::METRIC_L2)
+		quantizer = std::make_unique<faiss::IndexFlatL2>(d);
+	else
+		quantizer = std::make_unique<faiss::IndexFlatIP>(d);
+	if (job.encoder == "pq")
+	{
+		auto ivfpq = std::make_unique<faiss::IndexIVFPQ>(quantizer.get(), d, job.nlist, job.pq_m,
+			job.code_size, metric);
+		pq = &ivfpq->pq;
+		codebooks = watch(*pq);
+		ivf = std::move(ivfpq);
+	}
+	else if (job.encoder == "sq")
+		ivf = std::make_unique<faiss::IndexIVFScalarQuantizer>(quantizer.get(), d, job.nlist,
+			faiss::ScalarQuantizer::QT_fp16, metric);
+	else
+		/* binary codes are made by the index: what is learned are the lists */
+		ivf = std::make_unique<faiss::IndexIVFFlat>(quantizer.get(), d, job.nlist, metric);
+	quantizer.release();
+	ivf->own_fields = true;
+	ivf->nprobe = job.nprobes;
+	ivf->make_direct_map();
+
+	Centroids centroids("cluster", steps(ivf->cp, 1), d, metric);
+	ivf->clustering_index = &centroids;
+	ivf->train(job.count, x);
+	ivf->clustering_index = nullptr;
+	if (pq)
+		pq->assign_index = nullptr;
+	return ivf;
 }
 
 void put_result(const Job &job, const std::string &part)
 {
 	if (std::rename(part.c_str(), job.result.c_str()) != 0)
-		throw Failure("io", "could not rename \"" + part + "\": " + std::strerror(errno));
+		throw system_failure("could not rename \"" + part + "\"");
 }
 
-void train(const Job &job)
+void train(const Job &job, const std::string &part)
 {
-	std::string part = job.result + ".part";
-
-	phase("read");
+	progress->begin("read", 0);
 	check_count(job);
 	check_memory(job);
 	Vectors vectors(job);
-	phase("train");
 	if (job.data_type == "binary")
 	{
 		int d = static_cast<int>(job.dimension);
 		auto *quantizer = new faiss::IndexBinaryFlat(d);
 		faiss::IndexBinaryIVF index(quantizer, d, job.nlist);
+		Centroids centroids("cluster", steps(index.cp, 1), d, faiss::METRIC_L2);
 		index.own_fields = true;
 		index.nprobe = job.nprobes;
+		index.clustering_index = &centroids;
 		index.train(job.count, static_cast<const uint8_t *>(vectors.data));
-		phase("write");
+		index.clustering_index = nullptr;
+		progress->begin("write", 0);
 		faiss::write_index_binary(&index, part.c_str());
 	}
 	else
 	{
+		auto metric = job.space == "l2" ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
 		std::vector<float> floats;
 		const float *x = static_cast<const float *>(vectors.data);
 		if (job.data_type == "byte")
@@ -321,22 +414,23 @@ void train(const Job &job)
 			floats.assign(bytes, bytes + job.count * job.dimension);
 			x = floats.data();
 		}
-		auto index = train_floats(job, x);
-		phase("write");
+		auto index = job.method == "hnsw" ? train_hnsw(job, metric, x) : train_ivf(job, metric, x);
+		progress->begin("write", 0);
 		faiss::write_index(index.get(), part.c_str());
 	}
 	put_result(job, part);
 }
 
-void print_error(const char *code, const char *message)
+[[noreturn]] void fail(const char *code, const std::string &message, const std::string &detail = "",
+	const std::string &hint = "")
 {
-	Json object(json_object_new_object(), json_object_put);
-	json_object *error = json_object_new_object();
-	json_object_object_add(error, "code", json_object_new_string(code));
-	json_object_object_add(error, "message", json_object_new_string(message));
-	json_object_object_add(object.get(), "error", error);
-	std::printf("%s\n", json_object_to_json_string_ext(object.get(), JSON_C_TO_STRING_PLAIN));
-	std::fflush(stdout);
+	builder_error error = {};
+
+	error.code = code;
+	std::snprintf(error.message, sizeof(error.message), "%s", message.c_str());
+	std::snprintf(error.detail, sizeof(error.detail), "%s", detail.c_str());
+	std::snprintf(error.hint, sizeof(error.hint), "%s", hint.c_str());
+	builder_fail(&error);
 }
 
 }
@@ -344,47 +438,37 @@ void print_error(const char *code, const char *message)
 int main()
 {
 	auto begun = std::chrono::steady_clock::now();
-	pid_t parent = getppid();
-	Job job;
 
-	/* whoever waits for the result is gone when the parent is */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		return 1;
 	umask(0077);
-	/* when memory runs out, this is what to kill, not the server */
-	if (FILE *f = std::fopen("/proc/self/oom_score_adj", "w"))
-	{
-		std::fputs("500", f);
-		std::fclose(f);
-	}
+	builder_catch_signals();
+	progress = new Progress;
+	faiss::InterruptCallback::instance.reset(progress);
 	try
 	{
 		struct stat st;
-		job = read_job();
+		Job job = read_job();
+		/* the handler of signals has its name until the end */
+		static std::string part = job.result + ".part";
+		builder_unfinished(part.c_str());
 		omp_set_num_threads(static_cast<int>(job.threads));
-		train(job);
+		train(job, part);
 		if (stat(job.result.c_str(), &st) != 0)
-			throw Failure("io", "the result is not there");
+			throw system_failure("the result is not there");
 		std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
-		std::printf("{\"result\":{\"bytes\":%lld,\"seconds\":%.3f}}\n",
-			static_cast<long long>(st.st_size), seconds.count());
-		std::fflush(stdout);
+		builder_trained(static_cast<uint64_t>(st.st_size), seconds.count(),
+			static_cast<uint32_t>(job.threads));
 		return 0;
 	}
 	catch (const Failure &e)
 	{
-		print_error(e.code.c_str(), e.what());
+		fail(e.code, e.what(), e.detail, e.hint);
 	}
 	catch (const std::bad_alloc &)
 	{
-		print_error("out_of_memory", "out of memory");
+		fail(BUILDER_OUT_OF_MEMORY, "out of memory");
 	}
 	catch (const std::exception &e)
 	{
-		print_error("internal", e.what());
+		fail(BUILDER_INTERNAL, "faiss failed", e.what());
 	}
-	if (!job.result.empty())
-		unlink((job.result + ".part").c_str());
-	return 1;
 }

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "job/settings.h"
-#include "lib/stringinfo.h"
+#include "utils/json.h"
 
 #define JOB_FILE "job.json"
 #define SHOWN_BYTES 100			/* of output that is no message */
@@ -43,6 +43,16 @@ KnnJobCleanup(int code, Datum arg)
 	/* the child first, lest it write into what is being removed */
 	KnnChildStop(&job->child);
 	KnnSpoolRemove(&job->spool);
+}
+
+void
+KnnJobAppendPath(StringInfo json, const KnnJob *job, const char *key, const char *name)
+{
+	char		path[MAXPGPATH];
+
+	KnnSpoolPath(&job->spool, name, path);
+	appendStringInfo(json, ",\"%s\":", key);
+	escape_json(json, path);
 }
 
 /* "Program "..." did this and that.", and what it said last. */
@@ -105,6 +115,8 @@ reported_error(KnnJob *job, const KnnMessage *error, KnnJobFailure *failure)
 	failure->detail = text.data;
 	if (error->hint[0] != '\0')
 		failure->hint = pstrdup(error->hint);
+	failure->error = palloc(sizeof(KnnMessage));
+	*failure->error = *error;
 	KnnChildStop(&job->child);
 	return false;
 }
@@ -135,7 +147,7 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 	bool		has_result = false;
 	KnnMessage *message = palloc(sizeof(KnnMessage));
 
-	failure->detail = failure->hint = NULL;
+	memset(failure, 0, sizeof(KnnJobFailure));
 	if (!write_description(job, description))
 	{
 		failure->detail = psprintf("Its job could not be written: %s.", strerror(errno));
@@ -144,6 +156,7 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 	KnnSpoolPath(&job->spool, JOB_FILE, input);
 	if (!KnnChildStart(&job->child, job->program, argv, input, &failure->detail))
 	{
+		failure->not_started = true;
 		failure->hint = pstrdup("Install the program, or tell its place by knn.builder_path; "
 								"with knn.build_external_min = -1 it is never asked for.");
 		return false;

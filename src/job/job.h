@@ -14,6 +14,7 @@
 #include "job/child.h"
 #include "job/message.h"
 #include "job/spool.h"
+#include "lib/stringinfo.h"
 
 typedef struct KnnJob
 {
@@ -27,6 +28,8 @@ typedef struct KnnJobFailure
 {
 	char	   *detail;
 	char	   *hint;			/* or NULL */
+	bool		not_started;	/* the program cannot be run */
+	KnnMessage *error;			/* what it reports itself, or NULL */
 } KnnJobFailure;
 
 typedef void (*KnnJobProgress) (void *state, const char *phase, uint64 done, uint64 total);
@@ -41,6 +44,9 @@ extern KnnJob *KnnJobCreate(void);
  */
 extern void KnnJobCleanup(int code, Datum job);
 extern void KnnJobBegin(KnnJob *job);
+
+/* Appends a member to a job: key and absolute path of a file of the spool. */
+extern void KnnJobAppendPath(StringInfo json, const KnnJob *job, const char *key, const char *name);
 
 /*
  * Runs the program with a command, as "build", and a job (a JSON object that the

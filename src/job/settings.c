@@ -43,10 +43,16 @@ check_builder_path(char **value, void **extra, GucSource source)
 	return true;
 }
 
+bool
+KnnBuilderIsOurs(void)
+{
+	return builder_path == NULL || builder_path[0] == '\0';
+}
+
 void
 KnnBuilderPath(char *path)
 {
-	if (builder_path && builder_path[0] != '\0')
+	if (!KnnBuilderIsOurs())
 	{
 		strlcpy(path, builder_path, MAXPGPATH);
 		return;
@@ -84,7 +90,7 @@ KnnJobSettingsInit(void)
 							&knn_build_external_min, DEFAULT_EXTERNAL_MIN, -1, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("knn.algo_param_index_thread_qty",
-							"Sets the number of threads with which knn-builder builds an index.",
+							"Sets the number of threads with which knn-builder builds an index or trains a model.",
 							"The server itself has no threads: what it builds without the program, "
 							"it builds with one.",
 							&knn_index_threads, default_threads(), 1, MAX_INDEX_THREADS,

@@ -17,4 +17,7 @@ extern void KnnJobSettingsInit(void);
 /* The program's absolute path, in path (MAXPGPATH). */
 extern void KnnBuilderPath(char *path);
 
+/* Is it the one of this installation, knn.builder_path being empty? */
+extern bool KnnBuilderIsOurs(void);
+
 #endif

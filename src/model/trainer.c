@@ -1,335 +1,149 @@
 /*
  * trainer.c
- *		Running the program that trains, knn-train.
+ *		Training by the program knn-builder; see trainer.h.
  *
- * Nothing of faiss enters a server process: it runs in a child, which gets a job on
- * its stdin and tells on its stdout how it went (src/builder/train.cpp).
+ * Nothing of faiss enters a server process.  The program becomes another one for it,
+ * knn-train (builder/train_exec.c), about which nothing is known here but whether
+ * "make install" has put it where it belongs.
  */
 #include "postgres.h"
 
 #include "model/trainer.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "compat.h"
+#include "job/settings.h"
 #include "lib/stringinfo.h"
-#include "libpq/pqsignal.h"
 #include "miscadmin.h"
-#include "pgstat.h"
+#include "port.h"
 #include "storage/fd.h"
-#include "storage/latch.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
-#include "utils/wait_event.h"
+#include "utils/memutils.h"
 
-#define PROGRAM			"knn-train"
-#define MAX_OUTPUT		(1024 * 1024)	/* of an honest program some hundred bytes */
-#define MAX_COMPLAINT	500		/* of stderr, in an error */
+#define TRAIN_PROGRAM "knn-train"
+#define RESULT_FILE "model.faiss"
 
-/* A child and the ends of its pipes here. */
-typedef struct Child
+#define INSTALL_HINT \
+	"Where json-c and faiss are installed (Debian: libjson-c-dev, libfaiss-dev, liblapack-dev), " \
+	"knn-builder and knn-train are built and installed with the extension."
+
+static bool
+is_program(const char *folder, const char *name)
 {
-	pid_t		pid;
-	int			in;				/* -1: closed */
-	int			out;
-} Child;
+	char		path[MAXPGPATH];
 
-static char *
-program_path(void)
-{
-	return psprintf("%s/%s", pkglib_path, PROGRAM);
+	join_path_components(path, folder, name);
+	return access(path, X_OK) == 0;
 }
 
 void
 KnnCheckTrainer(void)
 {
-	char	   *path = program_path();
+	char		path[MAXPGPATH];
 
+	KnnBuilderPath(path);
 	if (access(path, X_OK) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not find the program \"%s\": %m", path),
-				 errhint("It is built where faiss and json-c are installed: install libfaiss-dev, libjson-c-dev and a BLAS, and build the extension again.")));
-}
+				 errhint(INSTALL_HINT)));
 
-/* Threads to use: the setting's, where the library has it. */
-static int
-threads(void)
-{
-	const char *value = GetConfigOption("knn.algo_param_index_thread_qty", true, false);
-	int			n = value ? atoi(value) : 1;
-
-	return n < 1 ? 1 : n;
-}
-
-static char *
-job_json(const KnnTrainerJob *job)
-{
-	StringInfoData buf;
-	char		directory[MAXPGPATH];
-
-	if (getcwd(directory, sizeof(directory)) == NULL)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not identify current directory: %m")));
-	initStringInfo(&buf);
-	appendStringInfoString(&buf, "{\"job\": \"train\", \"version\": 1, \"vectors\": ");
-	escape_json(&buf, psprintf("%s/%s", directory, job->vectors));
-	appendStringInfoString(&buf, ", \"result\": ");
-	escape_json(&buf, psprintf("%s/%s", directory, job->result));
-	appendStringInfo(&buf, ", \"dimension\": %d, \"count\": " INT64_FORMAT, job->dimension, job->count);
-	appendStringInfo(&buf, ", \"data_type\": \"%s\", \"space\": \"%s\", \"method\": %s",
-					 job->data_type, job->space, job->method);
-	appendStringInfo(&buf, ", \"threads\": %d, \"memory_limit\": " INT64_FORMAT "}",
-					 threads(), (int64) maintenance_work_mem * 1024);
-	return buf.data;
-}
-
-/* What the child does until it is another program: nothing that allocates or locks. */
-static void
-become_program(const char *path, int in, int out, int complaints)
-{
-	char	   *const args[] = {PROGRAM, NULL};
-
-	/* ignored signals and the mask would stay so */
-	pqsignal(SIGPIPE, SIG_DFL);
-	pqsignal(SIGINT, SIG_DFL);
-	pqsignal(SIGTERM, SIG_DFL);
-	pqsignal(SIGHUP, SIG_DFL);
-	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(complaints, 2) < 0)
-		_exit(126);
-	for (int fd = 3; fd < 1024; fd++)
-		close(fd);
-	execv(path, args);
-	_exit(127);
-}
-
-static void
-start_child(Child *child, const char *complaints_path)
-{
-	char	   *path = program_path();
-	int			in[2];
-	int			out[2];
-	int			complaints;
-
-	if (pipe(in) < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not create pipe: %m")));
-	if (pipe(out) < 0)
-	{
-		close(in[0]);
-		close(in[1]);
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not create pipe: %m")));
-	}
-	complaints = open(complaints_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	fflush(NULL);
-	child->pid = complaints < 0 ? -1 : fork();
-	if (child->pid == 0)
-		become_program(path, in[0], out[1], complaints);
-	close(in[0]);
-	close(out[1]);
-	if (complaints >= 0)
-		close(complaints);
-	child->in = in[1];
-	child->out = out[0];
-	if (child->pid < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not start the program \"%s\": %m", path)));
-}
-
-/* Its exit status. */
-static int
-end_child(Child *child, bool now)
-{
-	int			status = 0;
-
-	if (child->in >= 0)
-		close(child->in);
-	if (child->out >= 0)
-		close(child->out);
-	child->in = child->out = -1;
-	if (child->pid <= 0)
-		return 0;
-	if (now)
-		kill(child->pid, SIGKILL);
-	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
-		;
-	child->pid = 0;
-	return status;
-}
-
-/* All that it prints, until it closes its stdout. */
-static void
-read_output(Child *child, StringInfo output)
-{
-	for (;;)
-	{
-		char		buf[4096];
-		ssize_t		n;
-		int			events;
-
-		events = WaitLatchOrSocket(MyLatch,
-								   WL_LATCH_SET | WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH,
-								   child->out, 0, PG_WAIT_EXTENSION);
-		if (events & WL_LATCH_SET)
-			ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (!(events & WL_SOCKET_READABLE))
-			continue;
-		n = read(child->out, buf, sizeof(buf));
-		if (n == 0)
-			return;
-		if (n < 0)
-		{
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not read from the program \"%s\": %m", PROGRAM)));
-		}
-		appendBinaryStringInfo(output, buf, (int) n);
-		if (output->len > MAX_OUTPUT)
-			ereport(ERROR,
-					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-					 errmsg("the program \"%s\" prints too much", PROGRAM)));
-	}
-}
-
-static char *
-last_line(StringInfo output)
-{
-	char	   *newline;
-
-	while (output->len > 0 && output->data[output->len - 1] == '\n')
-		output->data[--output->len] = '\0';
-	newline = strrchr(output->data, '\n');
-	return newline ? newline + 1 : output->data;
-}
-
-/* The member of that name of a JSON object, as text; NULL when it is not so. */
-static char *
-member_text(const char *volatile json, const char *outer, const char *inner)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *volatile result = NULL;
-
-	PG_TRY();
-	{
-		Jsonb	   *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
-		JsonbValue	value;
-
-		if (JB_ROOT_IS_OBJECT(object) &&
-			getKeyJsonValueFromContainer(&object->root, outer, (int) strlen(outer), &value) &&
-			value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data))
-		{
-			JsonbValue	member;
-
-			if (getKeyJsonValueFromContainer(value.val.binary.data, inner, (int) strlen(inner),
-											 &member))
-				result = member.type == jbvString ?
-					pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
-		}
-	}
-	PG_CATCH();
-	{
-		/* not JSON: reading it has done nothing else */
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return result;
-}
-
-/* The end of what it has printed to stderr. */
-static char *
-complaints_of(const char *path)
-{
-	char		buf[MAX_COMPLAINT + 1];
-	FILE	   *file = AllocateFile(path, "r");
-	size_t		n = 0;
-
-	if (file)
-	{
-		if (fseek(file, -MAX_COMPLAINT, SEEK_END) != 0)
-			rewind(file);
-		n = fread(buf, 1, MAX_COMPLAINT, file);
-		FreeFile(file);
-	}
-	buf[n] = '\0';
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char) buf[i] < ' ' || (unsigned char) buf[i] > '~')
-			buf[i] = ' ';
-	return pstrdup(buf);
-}
-
-static void
-judge(int status, StringInfo output, const char *complaints_path)
-{
-	char	   *line = last_line(output);
-	char	   *message = member_text(line, "error", "message");
-	char	   *complaints;
-
-	if (message)
-	{
-		char	   *code = member_text(line, "error", "code");
-
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("%s", message),
-				 code && strcmp(code, "out_of_memory") == 0 ?
-				 errdetail("The limit is maintenance_work_mem.") : 0));
-	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && member_text(line, "result", "bytes"))
+	/* what another knn-builder becomes is its own affair */
+	if (!KnnBuilderIsOurs())
 		return;
-	complaints = complaints_of(complaints_path);
-	if (WIFSIGNALED(status))
+	get_parent_directory(path);
+	if (!is_program(path, TRAIN_PROGRAM) && !is_program(pkglib_path, TRAIN_PROGRAM))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("could not find the program \"%s\" in \"%s\" or \"%s\"",
+						TRAIN_PROGRAM, path, pkglib_path),
+				 errhint(INSTALL_HINT)));
+}
+
+static char *
+describe(const KnnJob *job, const KnnTraining *training)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"job\":\"train\",\"version\":1");
+	KnnJobAppendPath(&json, job, "vectors", KNN_TRAINER_VECTORS);
+	KnnJobAppendPath(&json, job, "result", RESULT_FILE);
+	appendStringInfo(&json, ",\"dimension\":%d,\"count\":" INT64_FORMAT,
+					 training->dimension, training->count);
+	appendStringInfo(&json, ",\"data_type\":\"%s\",\"space\":\"%s\",\"method\":%s",
+					 training->data_type, training->space, training->method);
+	appendStringInfo(&json, ",\"threads\":%d,\"memory_limit\":" UINT64_FORMAT "}",
+					 knn_index_threads, (uint64) maintenance_work_mem * 1024);
+	return json.data;
+}
+
+/* What the program reports is the error; of anything else the program is the subject. */
+static void
+raise_failure(const KnnJobFailure *failure)
+{
+	const KnnMessage *error = failure->error;
+
+	if (error)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("the program \"%s\" was terminated by signal %d", PROGRAM, WTERMSIG(status)),
-				 complaints[0] ? errdetail("It printed: %s", complaints) : 0));
+				 errmsg_internal("%s", error->message[0] != '\0' ? error->message : error->code),
+				 error->detail[0] != '\0' ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint[0] != '\0' ? errhint("%s", error->hint) : 0));
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-			 errmsg("the program \"%s\" ended with status %d and without a result", PROGRAM,
-					WIFEXITED(status) ? WEXITSTATUS(status) : -1),
-			 complaints[0] ? errdetail("It printed: %s", complaints) : 0));
+			 errmsg("knn-builder did not train the model"),
+			 errdetail_internal("%s", failure->detail),
+			 failure->not_started ? errhint(INSTALL_HINT) :
+			 failure->hint ? errhint("%s", failure->hint) : 0));
 }
 
-void
-KnnRunTrainer(const KnnTrainerJob *job)
+static bytea *
+read_result(const KnnJob *job)
 {
-	char	   *json = job_json(job);
-	char	   *complaints_path = psprintf("%s.err", job->result);
-	StringInfoData output;
-	volatile Child child = {0, -1, -1};
-	Child	   *running = (Child *) &child;
-	int			status = 0;
+	uint64		size;
+	char	   *problem;
+	int			fd = KnnSpoolOpen(&job->spool, RESULT_FILE, MaxAllocSize - VARHDRSZ, &size, &problem);
+	bytea	   *data;
+	uint64		done = 0;
 
-	KnnCheckTrainer();
-	initStringInfo(&output);
-	PG_TRY();
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("knn-builder did not train the model"),
+				 errdetail_internal("The result of program \"%s\" is no model: %s.", job->program, problem)));
+	data = palloc(size + VARHDRSZ);
+	SET_VARSIZE(data, size + VARHDRSZ);
+	while (done < size)
 	{
-		size_t		size = strlen(json);
+		ssize_t		n;
 
-		start_child(running, complaints_path);
-		/* less than a pipe holds; a child that has died already says why later */
-		if (write(running->in, json, size) != (ssize_t) size)
-			elog(DEBUG1, "could not write to the program \"%s\": %m", PROGRAM);
-		close(running->in);
-		running->in = -1;
-		read_output(running, &output);
-		status = end_child(running, false);
+		CHECK_FOR_INTERRUPTS();
+		n = read(fd, VARDATA(data) + done, Min(size - done, 8 * 1024 * 1024));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read file \"%s\": %m", RESULT_FILE)));
+		done += n;
 	}
-	PG_CATCH();
-	{
-		(void) end_child(running, true);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	judge(status, &output, complaints_path);
+	CloseTransientFile(fd);
+	return data;
+}
+
+bytea *
+KnnRunTraining(KnnJob *job, const KnnTraining *training, KnnJobProgress progress, void *state)
+{
+	KnnJobFailure failure;
+	KnnMessage *result = palloc(sizeof(KnnMessage));
+
+	if (!KnnJobRun(job, "train", describe(job, training), progress, state, result, &failure))
+		raise_failure(&failure);
+	ereport(DEBUG1,
+			(errmsg_internal("knn-builder trained with " INT64_FORMAT " vectors in %.3f s: %llu threads",
+							 training->count, result->seconds,
+							 (unsigned long long) result->threads)));
+	pfree(result);
+	return read_result(job);
 }

@@ -1,30 +1,36 @@
 /*
  * trainer.h
- *		Running the program that trains.
+ *		Training by the program knn-builder.
  */
 #ifndef KNN_MODEL_TRAINER_H
 #define KNN_MODEL_TRAINER_H
 
 #include "postgres.h"
 
-typedef struct KnnTrainerJob
+#include "job/job.h"
+
+/* The file of the job's spool that has the vectors: see builder/train.cpp. */
+#define KNN_TRAINER_VECTORS "vectors.knnvec"
+
+typedef struct KnnTraining
 {
-	const char *vectors;		/* file, relative to the data directory, as the next */
-	const char *result;
-	int64		count;
+	int64		count;			/* of vectors */
 	int			dimension;
 	const char *data_type;		/* "float", "byte", "binary" */
 	const char *space;
 	const char *method;			/* JSON, with all parameters */
-} KnnTrainerJob;
+} KnnTraining;
 
-/* ERROR unless the program is installed. */
+/* ERROR unless the programs are installed, as far as the server can tell. */
 extern void KnnCheckTrainer(void);
 
 /*
- * Train: when it returns the result is there.  ERROR with what the program says, when
- * it fails or dies.  Interrupts are served, and the program ends with an ERROR.
+ * Trains, with the vectors in the spool of a job that has begun; progress is told as
+ * KnnJobRun tells it.  Returns the file that was learned, palloc'd; nothing of it is
+ * checked.  ERROR with what the program says when it fails, or with what it did
+ * instead; its detail and hint are sentences.
  */
-extern void KnnRunTrainer(const KnnTrainerJob *job);
+extern bytea *KnnRunTraining(KnnJob *job, const KnnTraining *training,
+							 KnnJobProgress progress, void *state);
 
 #endif

@@ -3,28 +3,28 @@
  *		The background worker that trains a model.
  *
  * It reads the sample into a file as the model's owner, with the owner's privileges
- * and row-level security, has a program learn from it, checks what that has
+ * and row-level security, has knn-builder learn from it, checks what that has
  * written and puts it into the model's row.  Whatever goes wrong is told there.
+ *
+ * Reading and learning are transactions of their own, so that no snapshot is held
+ * while the program works.
  */
 #include "postgres.h"
 
 #include "worker/train_worker.h"
 
-#include <math.h>
-#include <sys/stat.h>
-
 #include "access/table.h"
 #include "access/xact.h"
 #include "cache/counters.h"
-#include "common/file_utils.h"
+#include "cache/progress.h"
 #include "core/faiss_file.h"
 #include "executor/spi.h"
+#include "job/settings.h"
 #include "miscadmin.h"
 #include "model/model.h"
 #include "model/trainer.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -39,15 +39,18 @@
 
 #define POLL_MS 2
 
-/* The server removes what has such a name after a crash. */
-#define SPOOL_PARENT "base/" PG_TEMP_FILES_DIR
-
+/* With the settings of the session that would make a difference to a build, too. */
 typedef struct TrainArgument
 {
 	Oid			database;
 	Oid			table;
 	int64		run;
+	int			maintenance_work_mem;
+	int			threads;
+	int			timeout;
 } TrainArgument;
+
+StaticAssertDecl(sizeof(TrainArgument) <= BGW_EXTRALEN, "argument of the worker is too long");
 
 static volatile sig_atomic_t terminated = false;
 
@@ -58,7 +61,8 @@ KnnStartTrainWorker(Oid table, int64 run)
 {
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
-	TrainArgument argument = {MyDatabaseId, table, run};
+	TrainArgument argument = {MyDatabaseId, table, run, maintenance_work_mem,
+		knn_index_threads, knn_builder_timeout};
 	pid_t		pid;
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -96,8 +100,7 @@ KnnStartTrainWorker(Oid table, int64 run)
 
 typedef struct Sample
 {
-	char	   *path;
-	FILE	   *file;
+	KnnSpoolFile file;
 	int64		count;
 	KnnDataType data_type;
 	int			dimension;
@@ -108,7 +111,6 @@ static void
 write_vector(Sample *sample, Datum datum)
 {
 	KnnVector  *v = KnnVectorFromDatum(datum);
-	Size		size;
 
 	if (v->dim != sample->dimension)
 		ereport(ERROR,
@@ -135,11 +137,7 @@ write_vector(Sample *sample, Datum datum)
 			KnnVectorFloats(unit)[i] = (float) (KnnVectorFloats(v)[i] / norm);
 		v = unit;
 	}
-	size = KnnVectorDataSize(v->dim, v->data_type);
-	if (fwrite(v->data, 1, size, sample->file) != size)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write to file \"%s\": %m", sample->path)));
+	KnnSpoolFileWrite(&sample->file, v->data, KnnVectorDataSize(v->dim, v->data_type));
 	sample->count++;
 }
 
@@ -165,7 +163,7 @@ sample_query(const KnnModel *model)
 }
 
 static void
-read_sample(const KnnModel *model, Sample *sample)
+read_sample(const KnnModel *model, KnnJob *job, Sample *sample)
 {
 	Oid			user;
 	int			security;
@@ -174,15 +172,14 @@ read_sample(const KnnModel *model, Sample *sample)
 	MemoryContext per_batch;
 
 	StartTransactionCommand();
-	sample->file = AllocateFile(sample->path, PG_BINARY_W);
-	if (sample->file == NULL)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s\": %m", sample->path)));
+	KnnJobBegin(job);
+	KnnSpoolFileBegin(&sample->file, &job->spool, KNN_TRAINER_VECTORS);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(model->owner, security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
+	KnnProgressStart("train", model->training_table, "reading vectors",
+					 model->max_training_vector_count);
 	SPI_connect();
 	plan = SPI_prepare_cursor(sample_query(model), 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
@@ -209,45 +206,21 @@ read_sample(const KnnModel *model, Sample *sample)
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_batch);
 		SPI_freetuptable(SPI_tuptable);
+		KnnProgressUpdate(sample->count);
 	} while (SPI_processed > 0);
 	SPI_cursor_close(portal);
 	SPI_finish();
 	SetUserIdAndSecContext(user, security);
-	if (FreeFile(sample->file) != 0)
+	if (!KnnSpoolFileEnd(&sample->file))
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not write to file \"%s\": %m", sample->path)));
+				 errmsg("could not write the vectors to \"%s\": %m", job->spool.path)));
+	KnnSpoolFileClose(&sample->file);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
 
 /* ---- the result ---- */
-
-/* The whole file, as a bytea. */
-static bytea *
-read_result(const char *path)
-{
-	FILE	   *file = AllocateFile(path, PG_BINARY_R);
-	struct stat st;
-	bytea	   *data;
-
-	if (file == NULL || fstat(fileno(file), &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	if (st.st_size > MaxAllocSize - VARHDRSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the model is too large: %lld bytes", (long long) st.st_size)));
-	data = palloc(st.st_size + VARHDRSZ);
-	SET_VARSIZE(data, st.st_size + VARHDRSZ);
-	if (fread(VARDATA(data), 1, st.st_size, file) != st.st_size)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s\": %m", path)));
-	FreeFile(file);
-	return data;
-}
 
 /* The program is not believed: what it has written must be a model as asked for. */
 static void
@@ -271,15 +244,88 @@ check_result(const KnnModel *model, const bytea *data)
 
 /* ---- the training ---- */
 
+typedef struct Phase
+{
+	const char *name;			/* of the program */
+	const char *shown;
+} Phase;
+
+static const Phase phases[] = {
+	{"read", "handing vectors over"},
+	{"cluster", "learning centroids"},
+	{"codebook", "learning codebooks"},
+	{"write", "writing"}
+};
+
+typedef struct Shown
+{
+	const KnnModel *model;
+	const Phase *phase;
+} Shown;
+
+/* To pg_stat_activity, and to knn_progress where there is one. */
 static void
-train(KnnModel *model, const char *spool)
+show_progress(void *state, const char *name, uint64 done, uint64 total)
+{
+	Shown	   *shown = state;
+
+	for (int i = 0; i < lengthof(phases); i++)
+	{
+		const Phase *phase = &phases[i];
+		char		step[64] = "";
+		char	   *activity;
+
+		if (strcmp(phase->name, name) != 0)
+			continue;
+		if (phase != shown->phase)
+			KnnProgressPhase(phase->shown, total);
+		KnnProgressUpdate(done);
+		shown->phase = phase;
+		if (total > 0)
+			snprintf(step, sizeof(step), ", step " UINT64_FORMAT " of " UINT64_FORMAT, done, total);
+		activity = psprintf("training: %s%s; model \"%s\"", phase->shown, step, shown->model->model_id);
+		pgstat_report_activity(STATE_RUNNING, activity);
+		pfree(activity);
+		return;
+	}
+	/* a phase of a newer program: nobody misses it */
+}
+
+static void
+learn(KnnModel *model, KnnJob *job, const Sample *sample)
+{
+	MemoryContext context = CurrentMemoryContext;
+	KnnTraining training;
+	Shown		shown = {model, NULL};
+	Oid			user;
+	int			security;
+
+	training.count = sample->count;
+	training.dimension = sample->dimension;
+	training.data_type = KnnDataTypeName(sample->data_type == KNN_DATA_HALF ? KNN_DATA_FLOAT :
+										 sample->data_type);
+	training.space = model->space_type;
+	training.method = JsonbToCString(NULL, &model->method->root, VARSIZE(model->method));
+	pgstat_report_activity(STATE_RUNNING, psprintf("training; model \"%s\"", model->model_id));
+	StartTransactionCommand();
+	/* the report is the owner's */
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(model->owner, security | SECURITY_LOCAL_USERID_CHANGE);
+	KnnProgressStart("train", model->training_table, phases[0].shown, 0);
+	SetUserIdAndSecContext(user, security);
+	MemoryContextSwitchTo(context);
+	model->model_blob = KnnRunTraining(job, &training, show_progress, &shown);
+	check_result(model, model->model_blob);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+train(KnnModel *model, KnnJob *job)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Sample		sample = {0};
-	KnnTrainerJob job = {0};
-	bytea	   *blob;
 
-	sample.path = psprintf("%s/vectors.knnvec", spool);
 	sample.dimension = model->dimension;
 	for (int i = KNN_DATA_FLOAT; i <= KNN_DATA_BINARY; i++)
 	{
@@ -288,28 +334,10 @@ train(KnnModel *model, const char *spool)
 	}
 	sample.normalise = strcmp(model->space_type, KnnSpaceName(KNN_SPACE_COSINE)) == 0;
 	pgstat_report_activity(STATE_RUNNING,
-						   psprintf("reading vectors to train model \"%s\"", model->model_id));
-	PathNameCreateTemporaryDir(SPOOL_PARENT, spool);
-	read_sample(model, &sample);
+						   psprintf("training: reading vectors; model \"%s\"", model->model_id));
+	read_sample(model, job, &sample);
 	MemoryContextSwitchTo(context);
-
-	job.vectors = sample.path;
-	job.result = psprintf("%s/model.faiss", spool);
-	job.count = sample.count;
-	job.dimension = sample.dimension;
-	job.data_type = KnnDataTypeName(sample.data_type == KNN_DATA_HALF ? KNN_DATA_FLOAT :
-									sample.data_type);
-	job.space = model->space_type;
-	job.method = JsonbToCString(NULL, &model->method->root, VARSIZE(model->method));
-	pgstat_report_activity(STATE_RUNNING, psprintf("training model \"%s\"", model->model_id));
-	StartTransactionCommand();
-	MemoryContextSwitchTo(context);
-	KnnRunTrainer(&job);
-	blob = read_result(job.result);
-	check_result(model, blob);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	model->model_blob = blob;
+	learn(model, job, &sample);
 }
 
 /* Tell how it went, unless the row is gone or told otherwise. */
@@ -338,16 +366,29 @@ record(Oid table_oid, const KnnModel *model, const char *error)
 	MemoryContextSwitchTo(context);
 }
 
-/* What became of it, from an error. */
+static void
+append_sentence(StringInfo text, const char *sentence)
+{
+	if (sentence == NULL)
+		return;
+	appendStringInfo(text, "%s %s", text->data[text->len - 1] == '.' ? "" : ".", sentence);
+}
+
+/* What became of it, from an error: there is no other place for all of it. */
 static char *
 failure(const ErrorData *edata)
 {
+	StringInfoData text;
+
 	if (terminated)
 		return pstrdup("Training was terminated by administrator command");
 	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		return pstrdup("Training was cancelled");
-	return psprintf("Failed to execute training. %s%s%s", edata->message,
-					edata->detail ? ". " : "", edata->detail ? edata->detail : "");
+	initStringInfo(&text);
+	appendStringInfo(&text, "Failed to execute training. %s", edata->message);
+	append_sentence(&text, edata->detail);
+	append_sentence(&text, edata->hint);
+	return text.data;
 }
 
 /* The row, once whoever asked for it has committed; NULL when it did not. */
@@ -385,9 +426,29 @@ handle_sigterm(SIGNAL_ARGS)
 }
 
 static void
-remove_spool(int code, Datum spool)
+use_settings(const TrainArgument *argument)
 {
-	PathNameDeleteTemporaryDir(DatumGetCString(spool));
+	const struct
+	{
+		const char *name;
+		int			value;
+	}			settings[] = {
+		{"maintenance_work_mem", argument->maintenance_work_mem},
+		{"knn.algo_param_index_thread_qty", argument->threads},
+		{"knn.builder_timeout", argument->timeout}
+	};
+
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+	/* in the table's order, whatever else goes on */
+	SetConfigOption("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION);
+	for (int i = 0; i < lengthof(settings); i++)
+	{
+		char		value[16];
+
+		snprintf(value, sizeof(value), "%d", settings[i].value);
+		SetConfigOption(settings[i].name, value, PGC_USERSET, PGC_S_SESSION);
+	}
 }
 
 void
@@ -397,26 +458,23 @@ knn_train_worker_main(Datum arg)
 	MemoryContext context;
 	KnnModel   *volatile model = NULL;
 	char	   *volatile error = NULL;
-	char	   *spool;
+	KnnJob	   *job;
 
 	memcpy(&argument, MyBgworkerEntry->bgw_extra, sizeof(argument));
 	pqsignal(SIGINT, StatementCancelHandler);
 	pqsignal(SIGTERM, handle_sigterm);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(argument.database, InvalidOid, 0);
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-	/* in the table's order, whatever else goes on */
-	SetConfigOption("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION);
+	use_settings(&argument);
 
 	context = AllocSetContextCreate(TopMemoryContext, "knn training", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	spool = psprintf(SPOOL_PARENT "/" PG_TEMP_FILE_PREFIX "_knn_train_%d", MyProcPid);
+	job = KnnJobCreate();
 	StartTransactionCommand();
 	KnnHoldTraining(argument.run);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	before_shmem_exit(remove_spool, CStringGetDatum(spool));
+	before_shmem_exit(KnnJobCleanup, PointerGetDatum(job));
 
 	PG_TRY();
 	{
@@ -424,7 +482,7 @@ knn_train_worker_main(Datum arg)
 		if (model != NULL)
 		{
 			KnnCount(KNN_COUNT_TRAINING, 1);
-			train(model, spool);
+			train(model, job);
 		}
 	}
 	PG_CATCH();
@@ -448,6 +506,7 @@ knn_train_worker_main(Datum arg)
 
 	/* from here on it is decided, and told in no time */
 	HOLD_INTERRUPTS();
+	KnnJobCleanup(0, PointerGetDatum(job));
 	if (model != NULL)
 		record(argument.table, model, error);
 	RESUME_INTERRUPTS();

@@ -2,7 +2,7 @@
 # one of many ways.  A script sets $main::mode and runs this file; options follow
 # the mode after colons.
 #
-# Its graph links each vector to the nearest by brute force (of floats and bytes;
+# Trained is what a file says.  Of builds, its graph links each vector to the nearest by brute force (of floats and bytes;
 # of others to the next ones), and all in a ring, on one level: good enough for
 # some hundred vectors.  Its lists are around the first vectors, in turn: bad ones, but
 # each vector is in one.
@@ -158,6 +158,25 @@ sub whole_build
 	return;
 }
 
+# "Learns" a file, and keeps the job in another.
+sub train
+{
+	my ($file, $job) = @_;
+	my $size = -s $job{vectors};
+	die "wrong size of vectors" if $size != 4 * $n * $dim;
+	if ($job)
+	{
+		open my $out, '>', $job or die "$job: $!";
+		print $out $text =~ s/\s+$//r;
+	}
+	progress('cluster', 1);
+	open my $in, '<:raw', $file or die "$file: $!";
+	my $bytes = do { local $/; <$in> } // '';
+	write_result($bytes);
+	say_line(sprintf '{"result":{"bytes":%d,"seconds":0.5,"threads":%d}}', length $bytes, $job{threads});
+	return;
+}
+
 my %modes = (
 	good => sub { whole_build(); result(); exit 0 },
 	wrong => sub { whole_build($options[0] => $options[1] // 1); result(); exit 0 },
@@ -168,6 +187,8 @@ my %modes = (
 		print STDERR $touched ? "touched\n" : "refused: $!\n";
 		exit 3;
 	},
+	result => sub { result(); exit 0 },
+	train => sub { train(@options); exit 0 },
 	link => sub { symlink '/etc/passwd', $job{result}; result(); exit 0 },
 	fifo => sub { system 'mkfifo', $job{result}; result(); exit 0 },
 	directory => sub { mkdir $job{result}; result(); exit 0 },
@@ -175,13 +196,13 @@ my %modes = (
 	error => sub { say_line(q({"error":{"code":"out_of_memory","message":"not enough memory","detail":"It needs 7 bytes.","hint":"Give it 8 \"bytes\"."}})); exit 1 },
 	quiet_error => sub { print STDERR "first line\nsomething went wrong\n"; exit 3 },
 	exit_zero => sub { progress('graph', 1); exit 0 },
-	exit_after_result => sub { whole_build(); result(); exit 5 },
+	exit_after_result => sub { whole_build() if $job{job} eq 'build'; result(); exit 5 },
 	more_after_result => sub { whole_build(); result(); progress('graph', 1); sleep 100 },
 	stays => sub { whole_build(); result(); sleep 100 },
 	signal => sub { progress('graph', 1); kill $options[0], $$; sleep 100 },
 	# its own child keeps the pipes
 	orphan => sub { if (fork == 0) { sleep 1000; exit } kill 'KILL', $$; sleep 100 },
-	hang => sub { progress(work_phase(), 1); sleep 1 while 1 },
+	hang => sub { progress($options[0] // work_phase(), 1); sleep 1 while 1 },
 	stubborn => sub { $SIG{TERM} = 'IGNORE'; progress('graph', 1); sleep 1 while 1 },
 	family => sub { $SIG{TERM} = 'IGNORE'; fork; fork; progress('graph', 1) ; sleep 1 while 1 },
 	closed => sub { close STDOUT; close STDERR; sleep 1 while 1 },

@@ -9,9 +9,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use KnnDamage;
 use KnnPages;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{KNN_TEST_SEED} // 20240611;
@@ -28,19 +27,7 @@ my $special = 8;
 # tables: codes in blocks with vectors elsewhere; both elsewhere, across pages; and
 # codes that are the vectors.  Lists have several blocks, and places emptied by VACUUM.
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-my ($version) = qx(pg_config --version) =~ /(\d+)/;
-$node->init(extra => $version >= 18 ? ['--no-data-checksums'] : []);
-$node->append_conf(
-	'postgresql.conf', q{
-autovacuum = off
-fsync = off
-restart_after_crash = off
-max_wal_size = 4GB
-statement_timeout = 20s
-});
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = damage_node('20s');
 
 # bytes of the arrays of a block: entries, and what each has
 my %kinds = (
@@ -91,19 +78,10 @@ for my $n (1 .. $copies)
 	push @tables, { name => "t$n", kind => $kind };
 }
 $node->safe_psql('postgres', join '', map { create_table($_->{name}, $kinds{ $_->{kind} }) } @tables);
-for my $table (@tables)
-{
-	my $name = $table->{name};
-	($table->{file}, $table->{rows}) = split /\|/, $node->safe_psql('postgres',
-		qq{SELECT pg_relation_filepath('${name}_v'), (SELECT count(*) FROM $name)});
-	$table->{file} = $node->data_dir . '/' . $table->{file};
-}
-$node->stop;
-$_->{image} = slurp_file($_->{file}) for @tables;
+remember_files($node, @tables);
 
 # ---------------------------------------------------------------------------
-# mutations: a name, whether it must be found, and code that changes the image; it
-# may return 'harmless' when by chance it has made an image that is sound
+# mutations, as KnnDamage has them
 
 my @used = qw(meta code vector centre block head coarse centroid);
 
@@ -122,14 +100,6 @@ sub is_emptied
 		}
 	}
 	return 0;
-}
-
-my @mutations;
-
-sub mutation
-{
-	my ($name, $must, $change, $kind) = @_;
-	push @mutations, { name => $name, must => $must, change => $change, kind => $kind };
 }
 
 # --- every field of the metapage
@@ -318,21 +288,8 @@ for my $n (1 .. $random)
 			# where there is something
 			my $lower = unpack 'v', substr($$image, $block * $page_size + 12, 2);
 			my $start = $block * $page_size + int($where * $lower);
-			if ($how eq 'bit')
-			{
-				substr($$image, $start, 1) ^= chr(1 << $n % 8);
-			}
-			elsif ($how eq 'small')
-			{
-				$start -= $start % 4;
-				substr($$image, $start, 4) = pack 'V', ($bytes[0] % 8 - 4) & 0xFFFFFFFF;
-			}
-			else
-			{
-				my $bytes = join '', map { chr } $how eq 'byte' ? $bytes[0] : @bytes;
-				$bytes = substr($bytes, 0, length($$image) - $start);
-				substr($$image, $start, length $bytes) = $bytes;
-			}
+			mutate_bytes($image, $start, $how, $n, @bytes);
+			return;
 		});
 }
 
@@ -374,110 +331,15 @@ SELECT knn_index_check('${name}_v');
 };
 }
 
-# Damage, wherever it is found (58P01: the segment of a block beyond the table's
-# end); a version of the future.
-my $allowed = qr/^(00000|XX001|XX002|58P01|0A000)$/;
-
-# The server reports that one with whatever errno happens to be.
-my $far_away = qr/could not open file .* previous segment is only/;
-
-my %answers;
-my ($unsound, $silent) = (0, 0);
-my @complaints;
-
-sub complain
+# What passes the check has all rows.
+sub look
 {
-	my ($mutation, $table, $what) = @_;
-	push @complaints, "$mutation->{name} ($table->{kind}): $what";
-}
-
-sub try_mutation
-{
-	my ($mutation, $table) = @_;
-	my ($stdout, $stderr) = ('', '');
-	my $rc = $node->psql('postgres', script($table), stdout => \$stdout, stderr => \$stderr,
-		on_error_stop => 0, extra_params => ['-q']);
-	my ($check) = $stdout =~ /=check (\w+)/;
-
-	if ($rc != 0 || !defined $check || $stdout !~ /=again/)
-	{
-		complain($mutation, $table, "the session ended: $stderr");
-		return;
-	}
-	while ($stdout =~ /^=(check|infostate|scan|insert|vacuum|again) (\w+)/mg)
-	{
-		$answers{$1}{$2}++;
-		complain($mutation, $table, "$1 ended with $2: $stderr")
-		  if $2 !~ $allowed && !($2 eq 'XX000' && $stderr =~ $far_away);
-	}
+	my ($mutation, $table, $stdout, $passed) = @_;
 	my ($count, $ids) = $stdout =~ /^=count (\d+) (\d+)/m;
-	if ($check eq '00000')
-	{
-		$silent++;
-		complain($mutation, $table, 'passed the check') if $mutation->{must};
-		complain($mutation, $table, 'passed the check, but has other rows')
-		  if !defined $count || $count != $table->{rows} || $ids != $table->{rows};
-		note "passed the check: $mutation->{name} ($table->{kind})";
-	}
-	else
-	{
-		$unsound++;
-	}
+	complain($mutation, $table, 'passed the check, but has other rows')
+	  if $passed && (!defined $count || $count != $table->{rows} || $ids != $table->{rows});
+	return;
 }
 
-my $total = @mutations;
-my $changed = 0;
-while (@mutations)
-{
-	my @damaged;
-	for my $table (@tables)
-	{
-		my ($at) = grep { ($mutations[$_]{kind} // $table->{kind}) eq $table->{kind} } 0 .. $#mutations;
-		next unless defined $at;
-		my ($mutation) = splice @mutations, $at, 1;
-		my $image = $table->{image};
-		my $effect = $mutation->{change}->(\$image, $table->{kind}) // '';
-		$mutation->{must} = 0 if $effect eq 'harmless';
-		next if $image eq $table->{image};
-		open my $fh, '>:raw', $table->{file} or die "$table->{file}: $!";
-		print $fh $image or die;
-		close $fh or die;
-		push @damaged, [ $mutation, $table ];
-	}
-	$node->start;
-	try_mutation(@$_) for @damaged;
-	$changed += @damaged;
-	if ($node->psql('postgres', 'SELECT 1') != 0)
-	{
-		fail('the server is up');
-		last;
-	}
-	$node->stop;
-
-	# as they were
-	for my $table (map { $_->[1] } @damaged)
-	{
-		open my $fh, '>:raw', $table->{file} or die "$table->{file}: $!";
-		print $fh $table->{image} or die;
-		close $fh or die;
-	}
-}
-
-diag $_ for @complaints[ 0 .. ($#complaints < 19 ? $#complaints : 19) ];
-is(scalar @complaints, 0, 'damage is survived, and found');
-note "$total mutations, $changed changed a file: $unsound found, $silent not";
-for my $what (sort keys %answers)
-{
-	note "$what: " . join ', ', map { "$_ $answers{$what}{$_}" } sort keys %{ $answers{$what} };
-}
-cmp_ok($changed, '>', 300, 'enough was tried');
-my $log = slurp_file($node->logfile);
-unlike($log, qr/terminated by signal|TRAP:|PANIC/, 'no process died');
-
-$node->start;
-my $sound = () = $node->safe_psql('postgres', join '',
-	map { "SELECT 'sound', knn_index_check('$_->{name}_v', true);" } @tables) =~ /sound/g;
-is($sound, $copies, 'the undamaged indexes are sound');
-$node->stop;
-
+try_mutations($node, \@tables, \&script, \&look);
 done_testing();

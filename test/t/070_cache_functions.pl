@@ -515,10 +515,42 @@ $standby->stop;
 $node = $primary;
 
 # ---------------------------------------------------------------------------
+# knn_ivf: the pages, in shared buffers
+
+# Pages of an index that a search reads from disk.
+sub pages_read
+{
+	my ($index) = @_;
+	return sql(qq{BEGIN; SET LOCAL enable_seqscan = off;
+		SELECT id FROM lists ORDER BY v <-> (SELECT v FROM lists WHERE id = 1) LIMIT 3 \\g /dev/null
+		SELECT pg_stat_get_xact_blocks_fetched('$index'::regclass) - pg_stat_get_xact_blocks_hit('$index'::regclass)});
+}
+
+sql(q{CREATE TABLE lists (id int PRIMARY KEY, v knn_vector(64));
+	INSERT INTO lists SELECT i, ARRAY(SELECT sin(i * j)::real FROM generate_series(1, 64) j) FROM generate_series(1, 4000) i;
+	CREATE INDEX lists_v ON lists USING knn_ivf (v) WITH (nlist = 10); ANALYZE lists});
+$node->append_conf('postgresql.conf', "shared_buffers = '1MB'");
+$node->restart;
+cmp_ok(pages_read('lists_v'), '>', 5, 'a search of a knn_ivf index after a restart reads pages');
+my $pages = sql(q{SELECT pg_relation_size('lists_v') / 8192});
+my ($answer, $notice) = call("knn_warmup('lists_v')");
+is($answer, '1/1/0', 'one that is larger than shared_buffers');
+like($notice, qr/NOTICE:  index "public\.lists_v" does not fit into shared_buffers\nDETAIL:  The first 96 of its $pages pages are there, .*\nHINT:  For all of them, set shared_buffers to \d+ MB or more/, 'says so');
+is(stats('load_success_count', 'indices_in_cache'), '1 {}', 'it is a load');
+sql('CREATE INDEX lists_hnsw ON lists USING knn_hnsw (v)');
+is((call("knn_warmup('lists')"))[0], '2/2/0', 'with one that has a copy in the cache');
+is(sql('SELECT indexrelname FROM knn_cache'), 'lists_hnsw', 'which is there');
+warns("knn_clear_cache('lists')", '2/2/0', qr/NOTICE:  nothing of index "public\.lists_v" is in the native memory cache/, 'clearing both');
+is(sql('SELECT count(*) FROM knn_cache'), '0', 'clears what there is');
+sql('DROP INDEX lists_hnsw');
+
+# ---------------------------------------------------------------------------
 # no cache
 
-$node->append_conf('postgresql.conf', 'knn.cache_size = 0');
+$node->append_conf('postgresql.conf', "knn.cache_size = 0\nshared_buffers = '16MB'");
 $node->restart;
+counts("knn_warmup('lists_v')", '1/1/0', 'a knn_ivf index needs no cache');
+is(pages_read('lists_v'), '0', 'and a search of it does not read from disk');
 fails("knn_warmup('a')", qr/native memory cache of knn is not available\nDETAIL:  The setting knn.cache_size is 0.\nHINT/, 'no cache');
 is(stats('cache_enabled', 'cache_size', 'indices_in_cache', 'graph_memory_usage_percentage'), 'false 0 {} 0.00', 'statistics without a cache');
 $node->append_conf('postgresql.conf', "knn.cache_size = '16MB'\nshared_preload_libraries = ''");

@@ -200,14 +200,20 @@ my $heavy = '{"name": "ivf", "parameters": {"nlist": 2000}}';
 $node->append_conf('postgresql.conf', "maintenance_work_mem = '1MB'");
 $node->reload;
 sql("SELECT knn_train_model('memory', 'large', 'v', 64, '$heavy')");
-like(finished('memory'), qr/^failed: .*the training needs about \d+ kB of memory, and may take 1024 kB\. The limit is maintenance_work_mem\./, 'memory is counted');
+like(finished('memory'), qr/^failed: .*the training needs about \d+ kB of memory, and may take 1024 kB\. Raise maintenance_work_mem\.$/, 'memory is counted');
 $node->append_conf('postgresql.conf', "maintenance_work_mem = '1GB'");
 $node->reload;
 sql("SELECT knn_train_model('killed', 'large', 'v', 64, '$heavy')");
 kill 'KILL', child_of('killed');
-like(finished('killed'), qr/^failed: Failed to execute training\. the program "knn-train" was terminated by signal 9/, 'killed');
+like(finished('killed'), qr/^failed: Failed to execute training\. knn-builder did not train the model\. Program "\S+knn-builder" was killed by signal 9/, 'killed');
 sql("SELECT knn_train_model('stopped', 'large', 'v', 64, '$heavy')");
 my $child = child_of('stopped');
+ok($node->poll_query_until('postgres', q{
+	SELECT count(*) = 1 FROM knn_models JOIN knn_progress ON pid = trainer_pid
+	WHERE (command, relname, phase, total) = ('train', 'large', 'learning centroids', 11) AND done > 1}),
+	'progress is seen');
+like(sql(q{SELECT query FROM pg_stat_activity JOIN knn_models ON pid = trainer_pid}),
+	qr/^training: learning centroids, step \d+ of 11; model "stopped"$/, 'by everybody');
 sql("SELECT pg_cancel_backend(trainer_pid) FROM knn_models WHERE model_id = 'stopped'");
 is(finished('stopped'), 'failed: Training was cancelled', 'cancelled in the program');
 ok(!kill(0, $child), 'which is gone');

@@ -1,9 +1,10 @@
-# knn-train, the program that trains models, without a server: what it writes, and
-# what it says of jobs it does not take.
+# knn-builder train, which becomes the program knn-train, without a server: what it
+# writes, and what it says of jobs it does not take.
 
 use strict;
 use warnings;
 
+use File::Copy qw(copy);
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
@@ -11,8 +12,10 @@ use Test::More;
 
 my $pkglibdir = `pg_config --pkglibdir`;
 chomp $pkglibdir;
-my $program = "$pkglibdir/knn-train";
-plan skip_all => 'knn-train is not installed' unless -x $program;
+plan skip_all => 'knn-train is not installed' unless -x "$pkglibdir/knn-train";
+my $bindir = `pg_config --bindir`;
+chomp $bindir;
+my $program = "$bindir/knn-builder";
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 srand(7);
@@ -50,7 +53,8 @@ sub run_job
 	my ($input) = @_;
 	my ($out, $err) = ('', '');
 	unlink "$dir/result";
-	IPC::Run::run([$program], '<', \$input, '>', \$out, '2>', \$err);
+	# a file, since not all of it need be read
+	IPC::Run::run([ $program, 'train' ], '<', write_file('job', $input), '>', \$out, '2>', \$err);
 	my $status = $? >> 8;
 	my @lines = map { decode_json($_) } split /\n/, $out;
 	return ($status, $lines[-1], @lines);
@@ -61,22 +65,26 @@ sub encoder { my ($name, %parameters) = @_; return { name => $name, parameters =
 
 my $pq = { name => 'pq', parameters => { m => 4, code_size => 6 } };
 my @good = (
-	[ 'IwFl', ivf() ],
-	[ 'IwFl', ivf(nlist => 600) ],
-	[ 'IwFl', ivf(encoder => encoder('binary', bits => 1)), space => 'innerproduct' ],
-	[ 'IwSq', ivf(encoder => encoder('sq', bits => 16, type => 'fp16', clip => JSON::PP::false)) ],
-	[ 'IwPQ', ivf(encoder => $pq), space => 'cosinesimil', threads => 2 ],
-	[ 'IHNp', { name => 'hnsw', parameters => { m => 8, ef_construction => 50, ef_search => 60,
+	[ 'IwFl', 'cluster', ivf() ],
+	[ 'IwFl', 'cluster', ivf(nlist => 600) ],
+	[ 'IwFl', 'cluster', ivf(encoder => encoder('binary', bits => 1)), space => 'innerproduct' ],
+	[ 'IwSq', 'cluster', ivf(encoder => encoder('sq', bits => 16, type => 'fp16', clip => JSON::PP::false)) ],
+	[ 'IwPQ', 'cluster codebook', ivf(encoder => $pq), space => 'cosinesimil', threads => 2 ],
+	[ 'IHNp', 'codebook', { name => 'hnsw', parameters => { m => 8, ef_construction => 50, ef_search => 60,
 		encoder => encoder('pq', m => 2, code_size => 8) } } ],
-	[ 'IwFl', ivf(), data_type => 'byte' ],
-	[ 'IBwF', ivf(), data_type => 'binary', space => 'hamming' ]);
+	[ 'IwFl', 'cluster', ivf(), data_type => 'byte' ],
+	[ 'IBwF', 'cluster', ivf(), data_type => 'binary', space => 'hamming' ]);
 for my $case (@good)
 {
-	my ($kind, $method, %changes) = @$case;
+	my ($kind, $steps, $method, %changes) = @$case;
 	my ($status, $last, @lines) = run_job(job($method, %changes));
 	is($status, 0, "$kind: status");
 	is($last->{result}{bytes}, -s "$dir/result", "$kind: result");
-	is_deeply([ map { $_->{progress}{phase} } @lines[ 0 .. $#lines - 1 ] ], [qw(read train write)], "$kind: progress");
+	my @progress = map { $_->{progress} } @lines[ 0 .. $#lines - 1 ];
+	my @phases = map { $_->{phase} } @progress;
+	is(join(' ', map { $_ == 0 || $phases[$_] ne $phases[ $_ - 1 ] ? $phases[$_] : () } 0 .. $#phases),
+		"read $steps write", "$kind: phases");
+	is_deeply([ grep { $_->{done} > $_->{total} } @progress ], [], "$kind: progress");
 	my $head = substr(slurp_file("$dir/result"), 0, 4);
 	is($head, $kind, "$kind: what it is");
 	ok(!-e "$dir/result.part", "$kind: nothing else");
@@ -102,17 +110,63 @@ my @bad = (
 	[ bad_input => qr/has \d+ bytes instead of/, job(ivf(), count => $count + 1) ],
 	[ bad_input => qr/\(3\) should be at least as large as number of clusters \(4\)/, job(ivf(), count => 3) ],
 	[ bad_input => qr/should be greater than 64/, job(ivf(encoder => $pq), count => 63) ],
-	[ io => qr/could not open/, job(ivf(), vectors => "$dir/nothing") ],
-	[ internal => qr/could not open|No such file/, job(ivf(), result => "$dir/nowhere/result") ],
-	[ out_of_memory => qr/needs about \d+ kB/, job(ivf(), memory_limit => 1000) ]);
+	[ io => qr/could not open/, job(ivf(), vectors => "$dir/nothing"), detail => qr/^No such file/ ],
+	[ internal => qr/faiss failed/, job(ivf(), result => "$dir/nowhere/result"), detail => qr/could not open|No such file/ ],
+	[ out_of_memory => qr/needs about \d+ kB/, job(ivf(), memory_limit => 1000), hint => qr/^Raise maintenance_work_mem\.$/ ]);
 for my $case (@bad)
 {
-	my ($code, $message, $input) = @$case;
+	my ($code, $message, $input, %more) = @$case;
 	my ($status, $last) = run_job($input);
 	is($status, 1, "$message: status");
 	is($last->{error}{code}, $code, "$message: code");
 	like($last->{error}{message}, $message, "$message: message");
+	like($last->{error}{$_}, $more{$_}, "$message: $_") foreach keys %more;
 	ok(!-e "$dir/result" && !-e "$dir/result.part", "$message: no result");
 }
+
+# Iterations are counted, and who waits hears of it.
+my $large = write_file('large', pack 'f<*', map { rand } 1 .. 64 * 20000);
+my $slow = job(ivf(nlist => 1000), vectors => $large, dimension => 64, count => 20000);
+my ($status, $last, @lines) = run_job($slow);
+is($status, 0, 'a large one');
+my @done = map { $_->{progress}{done} } grep { ($_->{progress}{phase} // '') eq 'cluster' } @lines;
+cmp_ok(scalar(@done), '>=', 2, 'progress is told while it goes on');
+is_deeply([ sort { $a <=> $b } @done ], \@done, 'and goes on');
+is($lines[-2]{progress}{phase}, 'write', 'to the end');
+
+# told to stop
+my ($out, $err) = ('', '');
+unlink "$dir/result";
+my $run = IPC::Run::start([ $program, 'train' ], '<', write_file('job', $slow), '>', \$out, '2>', \$err,
+	IPC::Run::timeout(180));
+$run->pump until $out =~ /"cluster","done":[1-9]/;
+$run->signal('TERM');
+$run->finish;
+is($run->result, 1, 'told to stop: status');
+is(decode_json((split /\n/, $out)[-1])->{error}{code}, 'cancelled', 'told to stop: message');
+is_deeply([ glob "$dir/result*" ], [], 'told to stop: no result');
+
+# where it looks for knn-train
+mkdir "$dir/bin" or die;
+copy($program, "$dir/bin/knn-builder") or die;
+chmod 0755, "$dir/bin/knn-builder";
+my $installed = $program;
+$program = "$dir/bin/knn-builder";
+($status, $last) = run_job(job(ivf()));
+is($status, 1, 'not installed: status');
+is($last->{error}{code}, 'not_installed', 'not installed: code');
+is($last->{error}{message}, 'the program "knn-train" is not installed', 'not installed: message');
+like($last->{error}{detail}, qr{^It is neither in "\Q$dir\E/bin" nor in its "\.\./}, 'not installed: places');
+like($last->{error}{hint}, qr/libfaiss-dev/, 'not installed: hint');
+symlink "$pkglibdir/knn-train", "$dir/bin/knn-train" or die;
+is((run_job(job(ivf())))[0], 0, 'beside knn-builder');
+unlink "$dir/bin/knn-train" or die;
+write_file('bin/knn-train', 'no program');
+($status, $last) = run_job(job(ivf()));
+is($last->{error}{code}, 'io', 'one that cannot be run: code');
+is($last->{error}{detail}, 'Permission denied', 'one that cannot be run: reason');
+symlink $installed, "$dir/link" or die;
+$program = "$dir/link";
+is((run_job(job(ivf())))[0], 0, 'by a link to knn-builder');
 
 done_testing();
