@@ -86,6 +86,12 @@ extern void KnnBuildReadRow(Relation index, ItemPointer tid, Datum *values, bool
 extern bool KnnBuildWantsExternal(const HnswBuild *build);
 extern bool KnnBuildExternally(HnswBuild *build);
 
+/*
+ * The same remotely, if the index is to be built so; false, after a warning if it
+ * was tried, when it was not.  ERROR if nothing else is to be tried.
+ */
+extern bool KnnBuildRemotely(HnswBuild *build);
+
 /* hnsw_build_write.c */
 extern void KnnBuildWritePages(HnswBuild *build);
 extern void KnnBuildInsertRest(HnswBuild *build);

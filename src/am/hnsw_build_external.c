@@ -8,6 +8,10 @@
  * (core/graph_file.h).  Codes are made here: the program decides who is linked
  * with whom, and in which order nodes are numbered, nothing else.
  *
+ * The program can also have the graph made by a service elsewhere (remote_build.h);
+ * that is another job, in a spool of its own, so that nothing of a failed one is
+ * used.
+ *
  * Whatever is wrong with the program is a warning, after which the graph is built
  * in this process.
  */
@@ -17,6 +21,7 @@
 
 #include <unistd.h>
 
+#include "am/remote_build.h"
 #include "commands/progress.h"
 #include "job/job.h"
 #include "job/settings.h"
@@ -72,7 +77,7 @@ append_path(StringInfo json, const KnnJob *job, const char *key, const char *nam
 }
 
 static char *
-describe(const HnswBuild *build, const KnnJob *job)
+describe(const HnswBuild *build, const KnnJob *job, const KnnRemoteBuild *remote)
 {
 	const KnnShape *shape = &build->shape;
 	const char *data_type = "float";
@@ -92,11 +97,14 @@ describe(const HnswBuild *build, const KnnJob *job)
 	append_path(&json, job, "result", RESULT_FILE);
 	appendStringInfo(&json, ",\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\","
 					 "\"encoding\":\"%s\",\"m\":%u,\"ef_construction\":%u,\"seed\":\"" UINT64_FORMAT "\","
-					 "\"threads\":%d,\"memory_limit\":" UINT64_FORMAT ",\"codes_per_page\":%u}",
+					 "\"threads\":%d,\"memory_limit\":" UINT64_FORMAT ",\"codes_per_page\":%u",
 					 shape->dim, build->n, data_type, space_name(shape->space), encoding,
 					 shape->m, shape->ef_construction, shape->seed, knn_index_threads,
 					 (uint64) maintenance_work_mem * 1024,
 					 (uint32) (KNN_PAGE_CAPACITY / build->columns[KNN_COLUMN_CODE].width));
+	if (remote)
+		KnnRemoteBuildDescribe(remote, &json);
+	appendStringInfoChar(&json, '}');
 	return json.data;
 }
 
@@ -158,7 +166,11 @@ static const Phase phases[] = {
 	{"graph", KNN_HNSW_PHASE_GRAPH},
 	{"merge", KNN_HNSW_PHASE_MERGE},
 	{"order", KNN_HNSW_PHASE_ORDER},
-	{"write", KNN_HNSW_PHASE_ORDER}
+	{"write", KNN_HNSW_PHASE_ORDER},
+	{"upload", KNN_HNSW_PHASE_UPLOAD},
+	{"remote", KNN_HNSW_PHASE_REMOTE},
+	{"download", KNN_HNSW_PHASE_DOWNLOAD},
+	{"import", KNN_HNSW_PHASE_IMPORT}
 };
 
 static void
@@ -321,7 +333,7 @@ fits_temp_file_limit(const HnswBuild *build, KnnJobFailure *failure)
 }
 
 static bool
-run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
+run_job(HnswBuild *build, KnnJob *job, const KnnRemoteBuild *remote, KnnJobFailure *failure)
 {
 	KnnSpoolFile vectors;
 	KnnSpoolFile ids;
@@ -331,7 +343,8 @@ run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 	set_phase(build, KNN_HNSW_PHASE_SPOOL);
 	KnnJobBegin(job);
 	done = write_vectors(build, job, &vectors, &ids, failure) &&
-		KnnJobRun(job, "build", describe(build, job), show_progress, NULL, result, failure);
+		KnnJobRun(job, remote ? "remote" : "build", describe(build, job, remote),
+				  show_progress, NULL, result, failure);
 	if (done)
 	{
 		ereport(DEBUG1,
@@ -348,22 +361,30 @@ run_job(HnswBuild *build, KnnJob *job, KnnJobFailure *failure)
 	return done;
 }
 
+/* The job from its spool to the end of it. */
+static bool
+build_by_job(HnswBuild *build, KnnJob *job, const KnnRemoteBuild *remote, KnnJobFailure *failure)
+{
+	volatile bool done = false;
+
+	if (!fits_temp_file_limit(build, failure))
+		return false;
+	PG_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
+	{
+		done = run_job(build, job, remote, failure);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
+	KnnJobCleanup(0, PointerGetDatum(job));
+	return done;
+}
+
 bool
 KnnBuildExternally(HnswBuild *build)
 {
 	KnnJob	   *job = KnnJobCreate();
 	KnnJobFailure failure = {NULL, NULL};
-	volatile bool done = false;
+	bool		done = build_by_job(build, job, NULL, &failure);
 
-	if (fits_temp_file_limit(build, &failure))
-	{
-		PG_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		{
-			done = run_job(build, job, &failure);
-		}
-		PG_END_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		KnnJobCleanup(0, PointerGetDatum(job));
-	}
 	pfree(job);
 	if (!done)
 	{
@@ -375,5 +396,27 @@ KnnBuildExternally(HnswBuild *build)
 				 failure.hint ? errhint("%s", failure.hint) : 0));
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
 	}
+	return done;
+}
+
+bool
+KnnBuildRemotely(HnswBuild *build)
+{
+	KnnJobFailure failure = {NULL, NULL};
+	volatile bool done = false;
+	KnnRemoteBuild *remote;
+
+	if (!KnnRemoteBuildWanted(build->index, &build->shape, build->n))
+		return false;
+	remote = KnnRemoteBuildBegin(build->index, &build->shape, build->n);
+	PG_ENSURE_ERROR_CLEANUP(KnnRemoteBuildEnd, PointerGetDatum(remote));
+	{
+		done = KnnRemoteBuildPrepare(remote, &failure) &&
+			build_by_job(build, remote->job, remote, &failure);
+		KnnRemoteBuildDone(remote, done, &failure);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(KnnRemoteBuildEnd, PointerGetDatum(remote));
+	KnnRemoteBuildEnd(0, PointerGetDatum(remote));
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
 	return done;
 }
