@@ -6,10 +6,10 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use FakeBuilder;
 use KnnTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,10 +18,9 @@ use Time::HiRes qw(time sleep);
 
 my $dim = 16;
 my $rows = 200;
-my $fake = abs_path("$FindBin::RealBin/../perl/fake_builder.pl");
-my $dir = PostgreSQL::Test::Utils::tempdir();
 
 my $node = PostgreSQL::Test::Cluster->new('main');
+my $dir = fake_builders($node);
 $node->init;
 $node->append_conf('postgresql.conf', new_settings());
 $node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on\nlog_min_messages = debug1\nknn.build_external_min = 0");
@@ -32,54 +31,6 @@ load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
 queries($node, 20, $dim, 3);
 my $exact = neighbours($node, 't', '<->', exact => 1);
 my $started = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
-
-# A program that behaves as told by "mode".
-my %programs;
-
-sub program
-{
-	my ($mode) = @_;
-	return $programs{$mode} if $programs{$mode};
-	my $file = "$dir/fake" . scalar(keys %programs);
-	open my $out, '>', $file or die "could not open $file: $!";
-	print $out "#!$^X\nour \$mode = '$mode'; do '$fake'; die \$@ if \$@;\n";
-	close $out;
-	chmod 0755, $file;
-	return $programs{$mode} = $file;
-}
-
-# Spool directories; or all temporary files.
-sub spools
-{
-	my ($pattern) = @_;
-	my @found = glob($node->data_dir . '/base/pgsql_tmp/' . ($pattern // 'pgsql_tmp_knn*'));
-	return join ' ', map { s{.*/}{}r } @found;
-}
-
-# Fake programs that run.
-sub children
-{
-	my @found;
-	foreach my $cmdline (glob '/proc/[0-9]*/cmdline')
-	{
-		open my $in, '<', $cmdline or next;
-		local $/;
-		my $text = <$in> // '';
-		push @found, $cmdline if $text =~ m{\Q$dir\E/fake};
-	}
-	return join ' ', @found;
-}
-
-sub nothing_left
-{
-	my ($name, $pattern) = @_;
-	$pattern //= '*';
-	# a process that was killed with its parent may take a moment
-	for (1 .. 100) { last if children() eq ''; sleep 0.05 }
-	is(children(), '', "$name: no program is left");
-	is(spools($pattern), '', "$name: no file is left");
-	return;
-}
 
 # Builds an index on t with a program; returns status, messages and seconds.
 sub build
@@ -286,20 +237,12 @@ foreach my $mode ('hang', 'stubborn', 'family', 'closed', 'stays')
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname = 't_idx'"), 0, "$mode: no index is left");
 }
 
-# Starts a build that hangs; returns its process, when it is at it, and the backend.
+# Starts a build that hangs.
 sub start_hanging
 {
 	my ($mode) = @_;
-	my ($out, $err) = ('', '');
-	my $run = IPC::Run::start(
-		[ 'psql', '-X', '-q', '-h', $node->host, '-p', $node->port, 'postgres',
-			'-c', "SET knn.builder_path = '" . program($mode) . "'", '-c', 'CREATE INDEX t_idx ON t USING knn_hnsw (v)' ],
-		'<', \'', '>', \$out, '2>', \$err);
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE phase = 'building index: building graph' AND tuples_done = 1 AND tuples_total = $rows")
-	  or die "the program was not seen at work";
-	my $pid = $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_progress_create_index');
-	return ($run, \$err, $pid);
+	return start_build("phase = 'building index: building graph' AND tuples_done = 1 AND tuples_total = $rows",
+		"SET knn.builder_path = '" . program($mode) . "'", 'CREATE INDEX t_idx ON t USING knn_hnsw (v)');
 }
 
 foreach my $how ('pg_cancel_backend', 'pg_terminate_backend')
