@@ -306,7 +306,7 @@ my $dump = $node->safe_psql('postgres', 'SELECT 1') && do {
 };
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->psql('restored', $dump);
-my $list = q{SELECT s.srvname, s.srvoptions, u.umoptions FROM pg_foreign_server s LEFT JOIN pg_user_mappings u ON u.srvid = s.oid ORDER BY 1};
+my $list = q{SELECT s.srvname, ARRAY(SELECT unnest(s.srvoptions) ORDER BY 1), ARRAY(SELECT unnest(u.umoptions) ORDER BY 1) FROM pg_foreign_server s LEFT JOIN pg_user_mappings u ON u.srvid = s.oid ORDER BY 1};
 is($node->safe_psql('restored', $list), $node->safe_psql('postgres', $list), 'repositories and credentials are dumped and restored');
 $node->safe_psql('postgres', 'DROP USER MAPPING FOR PUBLIC SERVER store');
 (undef, $messages) = build(program("remote_job:$dir/job"));
