@@ -524,6 +524,7 @@ CREATE FUNCTION knn_index_info(index regclass,
 	OUT m integer, OUT ef_construction integer, OUT ef_search integer,
 	OUT nlist integer, OUT nprobes integer, OUT lists integer, OUT longest_list bigint,
 	OUT encoder text, OUT compression_level text, OUT mode text, OUT store_vectors boolean,
+	OUT remote_index_build boolean, OUT remote_index_build_size_min bigint,
 	OUT format_version integer,
 	OUT rows bigint, OUT nodes bigint, OUT duplicates bigint,
 	OUT tombstones bigint, OUT tombstone_share double precision, OUT unwritten_ids bigint,
@@ -763,3 +764,12 @@ CREATE FUNCTION knn_delete_model(model_id text) RETURNS jsonb
 
 COMMENT ON FUNCTION knn_delete_model(text) IS
 	'delete a model that is not in training and not used by an index';
+
+-- object stores for remote builds: servers, and user mappings with credentials; no tables
+CREATE FUNCTION knn_repository_validator(options text[], catalog oid) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+
+CREATE FOREIGN DATA WRAPPER knn_repository NO HANDLER VALIDATOR knn_repository_validator;
+
+COMMENT ON FOREIGN DATA WRAPPER knn_repository IS
+	'object stores through which a service elsewhere builds indexes';

@@ -62,9 +62,11 @@
 /* Memory that a setting's check hook hands to its assign hook. */
 #if PG_VERSION_NUM >= 160000
 #define KnnGucMalloc(size) guc_malloc(LOG, (size))
+#define KnnGucStrdup(text) guc_strdup(LOG, (text))
 #define KnnGucFree(pointer) guc_free(pointer)
 #else
 #define KnnGucMalloc(size) malloc(size)
+#define KnnGucStrdup(text) strdup(text)
 #define KnnGucFree(pointer) free(pointer)
 #endif
 
@@ -103,11 +105,20 @@
 	index_beginscan((heap), (index), (snapshot), (nkeys), (norderbys))
 #endif
 
-/* Ownership, and the privilege MAINTAIN that came with 17.  (utils/acl.h) */
+/*
+ * Ownership, use of a foreign server, and the privilege MAINTAIN that came with 17.
+ * (utils/acl.h)
+ */
 #if PG_VERSION_NUM >= 160000
 #define KnnOwnsRelation(relid, role) object_ownercheck(RelationRelationId, (relid), (role))
 #else
 #define KnnOwnsRelation(relid, role) pg_class_ownercheck((relid), (role))
+#endif
+#if PG_VERSION_NUM >= 160000
+#define KnnServerAclCheck(server, role) \
+	object_aclcheck(ForeignServerRelationId, (server), (role), ACL_USAGE)
+#else
+#define KnnServerAclCheck(server, role) pg_foreign_server_aclcheck((server), (role), ACL_USAGE)
 #endif
 #if PG_VERSION_NUM >= 170000
 #define KnnMayMaintain(relid, role) \

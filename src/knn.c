@@ -14,6 +14,7 @@
 #include "cache/area.h"
 #include "cache/evict.h"
 #include "cache/settings.h"
+#include "job/remote_settings.h"
 #include "job/settings.h"
 #include "miscadmin.h"
 #include "worker/cache_worker.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 
 	KnnCacheSettingsInit(preloaded);
 	KnnJobSettingsInit();
+	KnnRemoteSettingsInit(preloaded);
 	if (preloaded)
 	{
 		KnnCacheAreaInit();

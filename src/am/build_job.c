@@ -77,7 +77,7 @@ describe(KnnBuildJob *build, const KnnJob *job)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	appendStringInfo(&json, "{\"job\":\"%s\",\"version\":1", build->command);
+	appendStringInfo(&json, "{\"job\":\"%s\",\"version\":1", build->name);
 	if (build->has_vectors)
 		KnnBuildAppendPath(&json, job, "vectors", VECTORS_FILE);
 	else
@@ -312,21 +312,28 @@ run_job(KnnBuildJob *build, KnnJob *job, KnnJobFailure *failure)
 }
 
 bool
+KnnBuildTryJob(KnnBuildJob *build, KnnJob *job, KnnJobFailure *failure)
+{
+	volatile bool done = false;
+
+	if (!fits_temp_file_limit(build, failure))
+		return false;
+	PG_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
+	{
+		done = run_job(build, job, failure);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
+	KnnJobCleanup(0, PointerGetDatum(job));
+	return done;
+}
+
+bool
 KnnBuildRunJob(KnnBuildJob *build)
 {
 	KnnJob	   *job = KnnJobCreate();
 	KnnJobFailure failure = {NULL, NULL};
-	volatile bool done = false;
+	bool		done = KnnBuildTryJob(build, job, &failure);
 
-	if (fits_temp_file_limit(build, &failure))
-	{
-		PG_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		{
-			done = run_job(build, job, &failure);
-		}
-		PG_END_ENSURE_ERROR_CLEANUP(KnnJobCleanup, PointerGetDatum(job));
-		KnnJobCleanup(0, PointerGetDatum(job));
-	}
 	pfree(job);
 	if (!done)
 	{

@@ -35,7 +35,8 @@ typedef struct KnnBuildJob
 	KnnBuildVectors *read;
 	Size		kept_size;		/* bytes of each */
 	uint32		n;
-	const char *command;		/* of the program; the name of the job, too */
+	const char *name;			/* of the job */
+	const char *command;		/* of the program */
 	const char *result_file;
 	const char *result_kind;	/* "graph": what the result should be */
 	const KnnBuildPhase *phases;
@@ -72,6 +73,9 @@ extern bool KnnBuildWantsJob(const KnnShape *shape, uint32 n);
 
 /* Has the job done; false, after a warning, when it was not. */
 extern bool KnnBuildRunJob(KnnBuildJob *build);
+
+/* The same by a job that the caller has made; false, and the failure told, without a warning. */
+extern bool KnnBuildTryJob(KnnBuildJob *build, KnnJob *job, KnnJobFailure *failure);
 
 /* Append ,"key":"the path of a file of the spool". */
 extern void KnnBuildAppendPath(StringInfo json, const KnnJob *job, const char *key, const char *name);

@@ -26,6 +26,10 @@
 #define KNN_HNSW_PHASE_MERGE	8
 #define KNN_HNSW_PHASE_ORDER	9
 #define KNN_HNSW_PHASE_CHECK	10
+#define KNN_HNSW_PHASE_UPLOAD	11
+#define KNN_HNSW_PHASE_REMOTE	12
+#define KNN_HNSW_PHASE_DOWNLOAD	13
+#define KNN_HNSW_PHASE_IMPORT	14
 
 /*
  * Reads a graph from pages for one query.  neighbours() copies a links item

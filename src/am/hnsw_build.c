@@ -7,8 +7,8 @@
  *	read	the table's vectors go to a temporary file, equal ones once; their
  *			sum gives the centre, their number the exact size of everything
  *			(hnsw_build_read.c)
- *	graph	the program knn-builder makes a graph of the vectors
- *			(hnsw_build_external.c); or, where there are few of them, or it cannot,
+ *	graph	the program knn-builder makes a graph of the vectors, or has a service
+ *			elsewhere make it (hnsw_build_external.c); or, where there are few of them, or it cannot,
  *			each vector is encoded about the centre and added to the graph in
  *			the memory of this process (codes and links only, see
  *			core/graph_build.h)
@@ -168,7 +168,8 @@ build_graph(HnswBuild *build)
 	graph->check = KnnBuildCheckInterrupts;
 	make_centre(build, &graph->encoder);
 
-	if (!KnnBuildWantsExternal(build) || !KnnBuildExternally(build))
+	if (!KnnBuildRemotely(build) &&
+		(!KnnBuildWantsExternal(build) || !KnnBuildExternally(build)))
 		build_in_process(build);
 }
 

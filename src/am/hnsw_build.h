@@ -96,6 +96,12 @@ extern bool KnnBuildWantsExternal(const HnswBuild *build);
 extern bool KnnBuildExternally(HnswBuild *build);
 
 /*
+ * The same remotely, if the index is to be built so; false, after a warning if it
+ * was tried, when it was not.  ERROR if nothing else is to be tried.
+ */
+extern bool KnnBuildRemotely(HnswBuild *build);
+
+/*
  * hnsw_build_codes.c
  *
  * The name of the file in which knn-builder is to write the codes; NULL where it is not

@@ -5,12 +5,19 @@
  * It makes a graph of the vectors with as many threads as it is given, and its file is
  * checked before anything else looks at it (core/graph_file.h).  So are the codes it
  * makes in the order of the nodes, where it knows how (hnsw_build_codes.c).
+ *
+ * The program can also have the graph made by a service elsewhere (remote_build.h);
+ * that is another job, in a spool of its own, so that nothing of a failed one is used.
  */
 #include "postgres.h"
 
 #include "am/hnsw_build.h"
 
 #include "am/build_job.h"
+#include "am/remote_build.h"
+#include "commands/progress.h"
+#include "storage/ipc.h"
+#include "utils/backend_progress.h"
 
 /*
  * More nodes than these that nothing leads to are no graph of a build.  With few
@@ -23,8 +30,19 @@ static const KnnBuildPhase phases[] = {
 	{"graph", KNN_HNSW_PHASE_GRAPH},
 	{"merge", KNN_HNSW_PHASE_MERGE},
 	{"order", KNN_HNSW_PHASE_ORDER},
-	{"write", KNN_HNSW_PHASE_ORDER}
+	{"write", KNN_HNSW_PHASE_ORDER},
+	{"upload", KNN_HNSW_PHASE_UPLOAD},
+	{"remote", KNN_HNSW_PHASE_REMOTE},
+	{"download", KNN_HNSW_PHASE_DOWNLOAD},
+	{"import", KNN_HNSW_PHASE_IMPORT}
 };
+
+/* What the callbacks of a job get. */
+typedef struct GraphJob
+{
+	HnswBuild  *build;
+	const KnnRemoteBuild *remote;	/* NULL: built here */
+} GraphJob;
 
 /* ---- the job ---- */
 
@@ -53,7 +71,8 @@ encoding_name(knn_encoding encoding)
 static void
 describe(void *state, const KnnJob *job, StringInfo json)
 {
-	const HnswBuild *build = state;
+	const GraphJob *graph_job = state;
+	const HnswBuild *build = graph_job->build;
 	const KnnShape *shape = &build->shape;
 	const char *codes_file = KnnBuildCodesFile(build);
 
@@ -65,6 +84,8 @@ describe(void *state, const KnnJob *job, StringInfo json)
 					 (uint32) (KNN_PAGE_CAPACITY / build->columns[KNN_COLUMN_CODE].width));
 	if (codes_file)
 		KnnBuildAppendPath(json, job, "codes", codes_file);
+	if (graph_job->remote)
+		KnnRemoteBuildDescribe(graph_job->remote, json);
 }
 
 /* ---- the result ---- */
@@ -105,7 +126,7 @@ use_graph(HnswBuild *build)
 static const char *
 take_graph(void *state, const KnnJob *job, const KnnMessage *result, const knn_graph_source *source)
 {
-	HnswBuild  *build = state;
+	HnswBuild  *build = ((GraphJob *) state)->build;
 	knn_graph_file *file = &build->graph_file;
 	const char *problem;
 	char	   *of_codes = NULL;
@@ -143,27 +164,62 @@ KnnBuildWantsExternal(const HnswBuild *build)
 		(KnnBuildMayAsk(build->n) && KnnBuildFitting(build) < build->n);
 }
 
-bool
-KnnBuildExternally(HnswBuild *build)
+static KnnBuildJob
+make_job(GraphJob *graph_job, const char *command)
 {
-	KnnBuildJob job = {
+	HnswBuild  *build = graph_job->build;
+
+	return (KnnBuildJob) {
 		.index = build->index,
 		.shape = &build->shape,
 		.read = &build->read,
 		.kept_size = build->kept_size,
 		.n = build->n,
-		.command = "build",
+		.name = "build",
+		.command = command,
 		.result_file = "result.knngraph",
 		.result_kind = "graph",
 		.phases = phases,
 		.nphases = lengthof(phases),
 		.spool_phase = KNN_HNSW_PHASE_SPOOL,
 		.check_phase = KNN_HNSW_PHASE_CHECK,
-		.state = build,
+		.state = graph_job,
 		.describe = describe,
 		.take = take_graph,
 		.result_limit = knn_graph_file_size(build->n, (uint64) build->n * KNN_MAX_LEVEL, build->shape.m)
 	};
+}
+
+bool
+KnnBuildExternally(HnswBuild *build)
+{
+	GraphJob	graph_job = {build, NULL};
+	KnnBuildJob job = make_job(&graph_job, "build");
 
 	return KnnBuildRunJob(&job);
+}
+
+bool
+KnnBuildRemotely(HnswBuild *build)
+{
+	KnnJobFailure failure = {NULL, NULL};
+	volatile bool done = false;
+	KnnRemoteBuild *remote;
+
+	if (!KnnRemoteBuildWanted(build->index, &build->shape, build->n))
+		return false;
+	remote = KnnRemoteBuildBegin(build->index, &build->shape, build->n);
+	PG_ENSURE_ERROR_CLEANUP(KnnRemoteBuildEnd, PointerGetDatum(remote));
+	{
+		GraphJob	graph_job = {build, remote};
+		KnnBuildJob job = make_job(&graph_job, "remote");
+
+		done = KnnRemoteBuildPrepare(remote, &failure) &&
+			KnnBuildTryJob(&job, remote->job, &failure);
+		KnnRemoteBuildDone(remote, done, &failure);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(KnnRemoteBuildEnd, PointerGetDatum(remote));
+	KnnRemoteBuildEnd(0, PointerGetDatum(remote));
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, build->n);
+	return done;
 }

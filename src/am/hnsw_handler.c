@@ -39,6 +39,14 @@ build_phase_name(int64 phase)
 			return "ordering the graph";
 		case KNN_HNSW_PHASE_CHECK:
 			return "checking the graph";
+		case KNN_HNSW_PHASE_UPLOAD:
+			return "uploading vectors";
+		case KNN_HNSW_PHASE_REMOTE:
+			return "waiting for the remote build";
+		case KNN_HNSW_PHASE_DOWNLOAD:
+			return "downloading the graph";
+		case KNN_HNSW_PHASE_IMPORT:
+			return "importing the graph";
 		default:
 			return NULL;
 	}

@@ -78,6 +78,7 @@ KnnIvfClusterExternally(const KnnIvfRead *read, uint32 nlists, KnnIvfClusters *c
 		.read = read->vectors,
 		.kept_size = read->kept_size,
 		.n = read->n,
+		.name = "cluster",
 		.command = "cluster",
 		.result_file = "result.knnlists",
 		.result_kind = "division",

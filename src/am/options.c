@@ -37,6 +37,8 @@ typedef struct HnswReloptions
 	int			m;
 	int			ef_construction;
 	int			ef_search;
+	bool		remote_index_build;
+	int			remote_index_build_size_min;	/* offset of a string */
 	KnnCodeReloptions code;
 } HnswReloptions;
 
@@ -89,6 +91,31 @@ check_oversample_factor(double *value, void **extra, GucSource source)
 	return true;
 }
 
+/* ---- values of options ---- */
+
+/* A size with a unit, as settings have them; ERROR when it is none.  In bytes. */
+static uint64
+parse_size(const char *option, const char *value)
+{
+	int			kilobytes;
+	const char *hint = NULL;
+
+	if (!parse_int(value, &kilobytes, GUC_UNIT_KB, &hint) || kilobytes < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", option, value),
+				 errdetail("It takes an amount of memory, as \"%s\".", KNN_DEFAULT_REMOTE_SIZE_MIN),
+				 hint ? errhint("%s", hint) : 0));
+	return (uint64) kilobytes * 1024;
+}
+
+static void
+check_remote_size_min(const char *value)
+{
+	if (value)
+		(void) parse_size("remote_index_build_size_min", value);
+}
+
 /* ---- registration ---- */
 
 void
@@ -108,6 +135,13 @@ KnnOptionsInit(void)
 					  "Width of a query's search, unless knn.ef_search is set",
 					  0, 1, KNN_MAX_EF_SEARCH,
 					  ShareUpdateExclusiveLock);
+	add_bool_reloption(hnsw_options, "remote_index_build",
+					   "Lets the graph be built remotely, where knn.remote_index_build_enabled is on",
+					   true, ShareUpdateExclusiveLock);
+	add_string_reloption(hnsw_options, "remote_index_build_size_min",
+						 "Size of the vectors from which the graph is built remotely",
+						 KNN_DEFAULT_REMOTE_SIZE_MIN, check_remote_size_min,
+						 ShareUpdateExclusiveLock);
 	KnnCodeOptionsRegister(hnsw_options);
 
 	ivf_options = add_reloption_kind();
@@ -169,6 +203,9 @@ KnnHnswOptionsParse(Datum reloptions, bool validate)
 		{"m", RELOPT_TYPE_INT, offsetof(HnswReloptions, m)},
 		{"ef_construction", RELOPT_TYPE_INT, offsetof(HnswReloptions, ef_construction)},
 		{"ef_search", RELOPT_TYPE_INT, offsetof(HnswReloptions, ef_search)},
+		{"remote_index_build", RELOPT_TYPE_BOOL, offsetof(HnswReloptions, remote_index_build)},
+		{"remote_index_build_size_min", RELOPT_TYPE_STRING,
+		offsetof(HnswReloptions, remote_index_build_size_min)},
 		KNN_CODE_RELOPTIONS(offsetof(HnswReloptions, code)),
 	};
 	HnswReloptions *raw = build_reloptions(reloptions, validate, hnsw_options,
@@ -184,8 +221,10 @@ KnnHnswOptions
 KnnHnswOptionsOf(Relation index)
 {
 	KnnHnswOptions options = {
-		.m = KNN_HNSW_DEFAULT_M
+		.m = KNN_HNSW_DEFAULT_M,
+		.remote_build = true
 	};
+	const char *size_min = KNN_DEFAULT_REMOTE_SIZE_MIN;
 	HnswReloptions *raw = (HnswReloptions *) index->rd_options;
 
 	if (raw)
@@ -193,8 +232,11 @@ KnnHnswOptionsOf(Relation index)
 		options.m = raw->m;
 		options.ef_construction = raw->ef_construction;
 		options.ef_search = raw->ef_search;
+		options.remote_build = raw->remote_index_build;
+		size_min = (const char *) raw + raw->remote_index_build_size_min;
 		options.code = KnnCodeOptionsDecode(raw, &raw->code);
 	}
+	options.remote_size_min = parse_size("remote_index_build_size_min", size_min);
 	return options;
 }
 

@@ -51,6 +51,8 @@ typedef struct KnnHnswOptions
 	int			m;				/* never 0 */
 	int			ef_construction;
 	int			ef_search;		/* use KnnHnswEfSearch of shape.h */
+	bool		remote_build;	/* may be built remotely */
+	uint64		remote_size_min;	/* bytes of vectors from which it is */
 	KnnCodeOptions code;
 } KnnHnswOptions;
 
@@ -70,6 +72,7 @@ typedef struct KnnIvfOptions
 #define KNN_HNSW_DEFAULT_EF					100
 #define KNN_HNSW_LOW_BIT_EF					256
 #define KNN_MAX_EF_SEARCH					100000
+#define KNN_DEFAULT_REMOTE_SIZE_MIN			"50MB"
 
 /* those of OpenSearch; KNN_IVF_MAX_NLIST of store/ivf_page.h limits both */
 #define KNN_IVF_DEFAULT_NLIST				4

@@ -320,7 +320,8 @@ knn_index_info(PG_FUNCTION_ARGS)
 	{
 		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH,
 		NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER,
-		COMPRESSION, MODE, STORE_VECTORS, VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
+		COMPRESSION, MODE, STORE_VECTORS, REMOTE_BUILD, REMOTE_SIZE_MIN,
+		VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
 		ENTRY, LEVELS, DEGREE, DRIFT, LIST_DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
 		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES,
 		BLOCK_BYTES, LIST_BYTES, UNUSED_BYTES, MEMORY_BYTES,
@@ -380,6 +381,15 @@ knn_index_info(PG_FUNCTION_ARGS)
 	/* bytes and bits are their own codes */
 	values[STORE_VECTORS] = BoolGetDatum(store->shape.vectors != KNN_VECTORS_NONE ||
 										 !knn_encoding_is_float(store->shape.encoding));
+	/* these can be changed too, and count at the next build */
+	nulls[REMOTE_BUILD] = nulls[REMOTE_SIZE_MIN] = ivf;
+	if (!ivf)
+	{
+		KnnHnswOptions options = KnnHnswOptionsOf(info.index);
+
+		values[REMOTE_BUILD] = BoolGetDatum(options.remote_build);
+		values[REMOTE_SIZE_MIN] = Int64GetDatum((int64) options.remote_size_min);
+	}
 	values[VERSION] = Int32GetDatum(KNN_META_VERSION);
 
 	values[ROWS] = Int64GetDatum((int64) info.rows);

@@ -99,14 +99,22 @@ write_member(StringInfo json, const char *name, uint64 value)
 	write_uint(json, value);
 }
 
-/* An object whose members are all zero. */
+/* A member of an object, and its counter. */
+typedef struct Counted
+{
+	const char *name;
+	KnnCounter	counter;
+} Counted;
+
+/* "name": {...}, of counters. */
 static void
-write_zeroes(StringInfo json, const char *name, const char *const *members, int nmembers)
+write_counted(StringInfo json, const char *name, const Counted *members, int nmembers,
+			  const uint64 *counters)
 {
 	write_key(json, name);
 	appendStringInfoChar(json, '{');
 	for (int i = 0; i < nmembers; i++)
-		write_member(json, members[i], 0);
+		write_member(json, members[i].name, counters[members[i].counter]);
 	appendStringInfoChar(json, '}');
 }
 
@@ -331,33 +339,46 @@ graph_stats(StringInfo json, const Stat *stat, const KnnCacheState *state)
 	appendStringInfoString(json, "}}");
 }
 
-/* There are no remote builds. */
 static void
 remote_vector_index_build_stats(StringInfo json, const Stat *stat, const KnnCacheState *state)
 {
-	static const char *const repository[] = {
-		"read_success_count", "read_failure_count", "successful_read_time_in_millis",
-		"write_success_count", "write_failure_count", "successful_write_time_in_millis"
+	static const Counted repository[] = {
+		{"read_success_count", KNN_COUNT_REMOTE_READ_SUCCESS},
+		{"read_failure_count", KNN_COUNT_REMOTE_READ_FAILURE},
+		{"successful_read_time_in_millis", KNN_COUNT_REMOTE_READ_TIME},
+		{"write_success_count", KNN_COUNT_REMOTE_WRITE_SUCCESS},
+		{"write_failure_count", KNN_COUNT_REMOTE_WRITE_FAILURE},
+		{"successful_write_time_in_millis", KNN_COUNT_REMOTE_WRITE_TIME}
 	};
-	static const char *const client[] = {
-		"build_request_success_count", "build_request_failure_count",
-		"status_request_success_count", "status_request_failure_count",
-		"index_build_success_count", "index_build_failure_count",
-		"index_build_merge_abort_exception", "index_build_terminal_exception",
-		"waiting_time_in_ms"
+	static const Counted client[] = {
+		{"build_request_success_count", KNN_COUNT_REMOTE_REQUEST_SUCCESS},
+		{"build_request_failure_count", KNN_COUNT_REMOTE_REQUEST_FAILURE},
+		{"status_request_success_count", KNN_COUNT_REMOTE_STATUS_SUCCESS},
+		{"status_request_failure_count", KNN_COUNT_REMOTE_STATUS_FAILURE},
+		{"index_build_success_count", KNN_COUNT_REMOTE_SUCCESS},
+		{"index_build_failure_count", KNN_COUNT_REMOTE_FAILURE},
+		{"index_build_merge_abort_exception", KNN_COUNT_REMOTE_ABORT},
+		{"index_build_terminal_exception", KNN_COUNT_REMOTE_TERMINAL},
+		{"waiting_time_in_ms", KNN_COUNT_REMOTE_WAITING_TIME}
 	};
-	static const char *const build[] = {
-		"remote_index_build_current_flush_operations",
-		"remote_index_build_current_merge_operations",
-		"remote_index_build_current_flush_size", "remote_index_build_current_merge_size",
-		"remote_index_build_flush_time_in_millis", "remote_index_build_merge_time_in_millis"
-	};
+	const uint64 *n = state->counters;
+	KnnRemoteBuildsNow now;
 
+	KnnRemoteBuildsCount(&now);
 	appendStringInfoChar(json, '{');
-	write_zeroes(json, "repository_stats", repository, lengthof(repository));
-	write_zeroes(json, "client_stats", client, lengthof(client));
-	write_zeroes(json, "build_stats", build, lengthof(build));
-	appendStringInfoChar(json, '}');
+	write_counted(json, "repository_stats", repository, lengthof(repository), n);
+	write_counted(json, "client_stats", client, lengthof(client), n);
+	write_key(json, "build_stats");
+	appendStringInfoChar(json, '{');
+	write_member(json, "remote_index_build_current_flush_operations", now.flushes);
+	write_member(json, "remote_index_build_current_merge_operations", now.merges);
+	write_member(json, "remote_index_build_current_flush_size", now.flush_bytes);
+	write_member(json, "remote_index_build_current_merge_size", now.merge_bytes);
+	write_member(json, "remote_index_build_flush_time_in_millis",
+				 n[KNN_COUNT_REMOTE_FLUSH_TIME] / 1000000);
+	write_member(json, "remote_index_build_merge_time_in_millis",
+				 n[KNN_COUNT_REMOTE_MERGE_TIME] / 1000000);
+	appendStringInfoString(json, "}}");
 }
 
 /* ---- all statistics ---- */

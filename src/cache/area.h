@@ -60,6 +60,7 @@ typedef struct KnnCacheBackend
 	pg_atomic_uint32 pins[KNN_PINS];
 	KnnNotedUse uses[KNN_NOTED_USES];
 	KnnCounters counters;
+	KnnRemoteBuildNote remote_build;
 	KnnProgress progress;
 } KnnCacheBackend;
 

@@ -67,20 +67,20 @@ KnnCountQuery(bool hit)
  * Is this a rebuild?  REINDEX tells it to who asks, but for REINDEX CONCURRENTLY,
  * which builds an index of its own: that is only known from the progress report.
  */
-static bool
-is_rebuild(Relation index)
+KnnBuildKind
+KnnBuildKindOf(Relation index)
 {
 	if (ReindexIsProcessingIndex(RelationGetRelid(index)))
-		return true;
+		return KNN_BUILD_MERGE;
 	if (MyBEEntry == NULL || MyBEEntry->st_progress_command != PROGRESS_COMMAND_CREATE_INDEX)
-		return false;
+		return KNN_BUILD_FLUSH;
 	switch (MyBEEntry->st_progress_param[PROGRESS_CREATEIDX_COMMAND])
 	{
 		case PROGRESS_CREATEIDX_COMMAND_REINDEX:
 		case PROGRESS_CREATEIDX_COMMAND_REINDEX_CONCURRENTLY:
-			return true;
+			return KNN_BUILD_MERGE;
 		default:
-			return false;
+			return KNN_BUILD_FLUSH;
 	}
 }
 
@@ -90,12 +90,51 @@ KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes)
 	KnnCount(KNN_COUNT_BUILD, 1);
 	KnnCount(KNN_COUNT_BUILD_TIME, time);
 	KnnCount(KNN_COUNT_BUILD_ROWS, rows);
-	if (is_rebuild(index))
+	if (KnnBuildKindOf(index) == KNN_BUILD_MERGE)
 	{
 		KnnCount(KNN_COUNT_REBUILD, 1);
 		KnnCount(KNN_COUNT_REBUILD_TIME, time);
 		KnnCount(KNN_COUNT_REBUILD_ROWS, rows);
 		KnnCount(KNN_COUNT_REBUILD_BYTES, bytes);
+	}
+}
+
+void
+KnnNoteRemoteBuild(KnnBuildKind kind, uint64 bytes)
+{
+	KnnCacheBackend *mine = KnnCacheMine();
+
+	if (mine == NULL)
+		return;
+	pg_atomic_write_u64(&mine->remote_build.bytes, bytes);
+	pg_write_barrier();
+	pg_atomic_write_u32(&mine->remote_build.kind, kind);
+}
+
+void
+KnnRemoteBuildsCount(KnnRemoteBuildsNow *now)
+{
+	memset(now, 0, sizeof(KnnRemoteBuildsNow));
+	if (KnnCache == NULL)
+		return;
+	for (uint32 b = 0; b < KnnCache->nbackends; b++)
+	{
+		KnnRemoteBuildNote *note = &KnnCacheBackends[b].remote_build;
+		uint32		kind = pg_atomic_read_u32(&note->kind);
+		uint64		bytes;
+
+		pg_read_barrier();
+		bytes = pg_atomic_read_u64(&note->bytes);
+		if (kind == KNN_BUILD_FLUSH)
+		{
+			now->flushes++;
+			now->flush_bytes += bytes;
+		}
+		else if (kind == KNN_BUILD_MERGE)
+		{
+			now->merges++;
+			now->merge_bytes += bytes;
+		}
 	}
 }
 

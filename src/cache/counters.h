@@ -15,6 +15,14 @@
 #include "port/atomics.h"
 #include "utils/relcache.h"
 
+/* What a build is to OpenSearch: CREATE INDEX a flush, a rebuild a merge. */
+typedef enum KnnBuildKind
+{
+	KNN_BUILD_NONE,
+	KNN_BUILD_FLUSH,
+	KNN_BUILD_MERGE
+} KnnBuildKind;
+
 typedef enum KnnCounter
 {
 	/* the cache */
@@ -48,6 +56,27 @@ typedef enum KnnCounter
 	/* models */
 	KNN_COUNT_TRAINING,
 	KNN_COUNT_TRAINING_ERROR,	/* those that failed, or were cancelled */
+
+	/* remote builds: what knn-builder counts, times in ms */
+	KNN_COUNT_REMOTE_READ_SUCCESS,
+	KNN_COUNT_REMOTE_READ_FAILURE,
+	KNN_COUNT_REMOTE_READ_TIME,
+	KNN_COUNT_REMOTE_WRITE_SUCCESS,
+	KNN_COUNT_REMOTE_WRITE_FAILURE,
+	KNN_COUNT_REMOTE_WRITE_TIME,
+	KNN_COUNT_REMOTE_REQUEST_SUCCESS,
+	KNN_COUNT_REMOTE_REQUEST_FAILURE,
+	KNN_COUNT_REMOTE_STATUS_SUCCESS,
+	KNN_COUNT_REMOTE_STATUS_FAILURE,
+	KNN_COUNT_REMOTE_WAITING_TIME,
+
+	/* and what the server does: each attempt ends in one of the first four */
+	KNN_COUNT_REMOTE_SUCCESS,
+	KNN_COUNT_REMOTE_FAILURE,
+	KNN_COUNT_REMOTE_ABORT,		/* the statement was cancelled */
+	KNN_COUNT_REMOTE_TERMINAL,	/* it failed, and no other build was tried */
+	KNN_COUNT_REMOTE_FLUSH_TIME,	/* ns */
+	KNN_COUNT_REMOTE_MERGE_TIME,
 	KNN_NCOUNTERS
 } KnnCounter;
 
@@ -55,6 +84,24 @@ typedef struct KnnCounters
 {
 	pg_atomic_uint64 n[KNN_NCOUNTERS];
 } KnnCounters;
+
+/*
+ * The remote build that a backend is at.  Not among the counters, which only grow
+ * and are reset; the end of the build takes it back, however it ends.
+ */
+typedef struct KnnRemoteBuildNote
+{
+	pg_atomic_uint32 kind;		/* KnnBuildKind */
+	pg_atomic_uint64 bytes;		/* of vectors */
+} KnnRemoteBuildNote;
+
+typedef struct KnnRemoteBuildsNow
+{
+	uint64		flushes;
+	uint64		merges;
+	uint64		flush_bytes;
+	uint64		merge_bytes;
+} KnnRemoteBuildsNow;
 
 /* Add to a counter of this backend. */
 extern void KnnCount(KnnCounter counter, uint64 by);
@@ -73,6 +120,15 @@ extern void KnnCountQuery(bool hit);
  * Called by the backend whose command it is.
  */
 extern void KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes);
+
+/* What the build of an index is; called by the backend whose command it is. */
+extern KnnBuildKind KnnBuildKindOf(Relation index);
+
+/* Note a remote build of this backend, KNN_BUILD_NONE when it has ended.  Raises no error. */
+extern void KnnNoteRemoteBuild(KnnBuildKind kind, uint64 bytes);
+
+/* Those of all backends; none without a cache. */
+extern void KnnRemoteBuildsCount(KnnRemoteBuildsNow *now);
 
 /* Sums over all backends since the last reset; all zero without a cache. */
 extern void KnnCountersSum(uint64 *sums);

@@ -224,9 +224,14 @@ static void
 log_line(KnnChild *child)
 {
 	if (child->log_used > 0 && child->logged++ < LOGGED_LINES)
+	{
+		char	   *line = KnnQuoteBytes(child->log, child->log_used, sizeof(child->log));
+
+		KnnHideSecrets(line, &child->secrets);
 		ereport(DEBUG1,
-				(errmsg_internal("knn-builder (process %d): %s", (int) child->pid,
-								 KnnQuoteBytes(child->log, child->log_used, sizeof(child->log)))));
+				(errmsg_internal("knn-builder (process %d): %s", (int) child->pid, line)));
+		pfree(line);
+	}
 	child->log_used = 0;
 }
 
@@ -464,9 +469,10 @@ KnnChildFate(const KnnChild *child)
 char *
 KnnChildLastWords(const KnnChild *child)
 {
-	char		text[KNN_CHILD_TAIL_ROOM];
+	char		text[KNN_CHILD_TAIL_ROOM + 1];
 	Size		begin = 0;
 	Size		end = child->tail_used;
+	Size		length;
 	int			lines = 0;
 
 	while (end > 0 && (child->tail[end - 1] == '\n' || child->tail[end - 1] == ' '))
@@ -479,9 +485,12 @@ KnnChildLastWords(const KnnChild *child)
 	if (begin == end)
 		return NULL;
 	for (Size i = begin; i < end; i++)
-		text[i - begin] = child->tail[i] == '\n' ? ' ' : child->tail[i];
+		text[i - begin] = child->tail[i] == '\n' ? ' ' : child->tail[i] == '\0' ? '?' : child->tail[i];
+	text[end - begin] = '\0';
+	KnnHideSecrets(text, &child->secrets);
+	length = strlen(text);
 	/* the end of it tells more than the start */
-	if (end - begin > 500)
-		return KnnQuoteBytes(text + (end - begin) - 500, 500, 500);
-	return KnnQuoteBytes(text, end - begin, end - begin);
+	if (length > 500)
+		return KnnQuoteBytes(text + length - 500, 500, 500);
+	return KnnQuoteBytes(text, length, length);
 }

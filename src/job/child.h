@@ -12,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "job/message.h"
 #include "portability/instr_time.h"
 
 #define KNN_CHILD_LINE_ROOM (16 * 1024) /* longest line and its end */
@@ -35,6 +36,7 @@ typedef struct KnnChild
 	bool		ended;
 	int			status;			/* as of waitpid, when ended */
 	instr_time	begun;
+	KnnSecrets	secrets;		/* not to be logged */
 
 	char		buffer[KNN_CHILD_LINE_ROOM];	/* of standard output */
 	Size		used;

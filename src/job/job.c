@@ -3,7 +3,8 @@
  *		One run of the program knn-builder; see job.h.
  *
  * The job is the program's standard input, as a file of the spool: so there is no
- * pipe that the program might not read from.
+ * pipe that the program might not read from.  The file's name is removed as soon as
+ * the program has it open.
  */
 #include "postgres.h"
 
@@ -11,6 +12,7 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "job/settings.h"
 #include "utils/json.h"
@@ -26,6 +28,7 @@ KnnJobCreate(void)
 
 	KnnChildInit(&job->child);
 	KnnBuilderPath(job->program);
+	job->silence = knn_builder_timeout;
 	return job;
 }
 
@@ -79,6 +82,7 @@ failed(KnnJob *job, KnnJobFailure *failure, const char *format,...)
 	appendStringInfoChar(&text, '.');
 	if (last)
 		appendStringInfo(&text, " The last of its standard error is: %s", last);
+	KnnHideSecrets(text.data, &job->secrets);
 	failure->detail = text.data;
 	KnnChildStop(&job->child);
 	return false;
@@ -112,9 +116,14 @@ reported_error(KnnJob *job, const KnnMessage *error, KnnJobFailure *failure)
 		appendStringInfo(&text, ": %s", error->detail);
 	if (text.data[text.len - 1] != '.')
 		appendStringInfoChar(&text, '.');
+	KnnHideSecrets(text.data, &job->secrets);
 	failure->detail = text.data;
 	if (error->hint[0] != '\0')
+	{
 		failure->hint = pstrdup(error->hint);
+		KnnHideSecrets(failure->hint, &job->secrets);
+	}
+	failure->terminal = error->terminal;
 	failure->error = palloc(sizeof(KnnMessage));
 	*failure->error = *error;
 	KnnChildStop(&job->child);
@@ -148,6 +157,7 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 	KnnMessage *message = palloc(sizeof(KnnMessage));
 
 	memset(failure, 0, sizeof(KnnJobFailure));
+	job->child.secrets = job->secrets;
 	if (!write_description(job, description))
 	{
 		failure->detail = psprintf("Its job could not be written: %s.", strerror(errno));
@@ -157,14 +167,16 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 	if (!KnnChildStart(&job->child, job->program, argv, input, &failure->detail))
 	{
 		failure->not_started = true;
-		failure->hint = pstrdup("Install the program, or tell its place by knn.builder_path; "
-								"with knn.build_external_min = -1 it is never asked for.");
+		failure->hint = psprintf("Install the program, or tell its place by knn.builder_path%s",
+								 strcmp(command, "build") == 0 || strcmp(command, "cluster") == 0 ?
+								 "; with knn.build_external_min = -1 it is never asked for." : ".");
 		return false;
 	}
+	(void) unlink(input);
 	for (;;)
 	{
 		long		timeout = has_result ? END_PATIENCE :
-			knn_builder_timeout > 0 ? knn_builder_timeout : -1;
+			job->silence > 0 ? job->silence : -1;
 		const char *line;
 		Size		length;
 
@@ -178,7 +190,7 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 				if (has_result)
 					return failed(job, failure, "did not end after its result");
 				failure->hint = pstrdup("knn.builder_timeout tells how long it may be silent.");
-				return failed(job, failure, "printed nothing for %d ms", knn_builder_timeout);
+				return failed(job, failure, "printed nothing for %d ms", job->silence);
 			case KNN_CHILD_LONG_LINE:
 				return failed(job, failure, "printed a line of more than %d bytes that begins with \"%s\"",
 							  KNN_CHILD_LINE_ROOM, KnnQuoteBytes(line, length, SHOWN_BYTES));
@@ -197,6 +209,9 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 			case KNN_MESSAGE_PROGRESS:
 				if (progress)
 					progress(state, message->phase, message->done, message->total);
+				break;
+			case KNN_MESSAGE_COUNTERS:
+				memcpy(job->counters, message->counters, sizeof(job->counters));
 				break;
 			case KNN_MESSAGE_RESULT:
 				*result = *message;

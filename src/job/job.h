@@ -21,6 +21,9 @@ typedef struct KnnJob
 	KnnSpool	spool;
 	KnnChild	child;
 	char		program[MAXPGPATH];
+	int			silence;		/* ms after which a silent program is taken to hang; 0: never */
+	KnnSecrets	secrets;		/* in the job; see message.h */
+	uint64		counters[KNN_JOB_COUNTERS]; /* of the program, as last told */
 } KnnJob;
 
 /* Sentences for people; palloc'd. */
@@ -30,11 +33,15 @@ typedef struct KnnJobFailure
 	char	   *hint;			/* or NULL */
 	bool		not_started;	/* the program cannot be run */
 	KnnMessage *error;			/* what it reports itself, or NULL */
+	bool		terminal;		/* the program says that nothing else is to be tried */
 } KnnJobFailure;
 
 typedef void (*KnnJobProgress) (void *state, const char *phase, uint64 done, uint64 total);
 
-/* A job with a spool directory, for the caller to put files into. */
+/*
+ * A job with a spool directory, for the caller to put files into.  Silence is
+ * knn.builder_timeout unless the caller has reason to wait longer.
+ */
 extern KnnJob *KnnJobCreate(void);
 
 /*

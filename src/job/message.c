@@ -3,7 +3,7 @@
  *		The lines that knn-builder prints; see message.h.
  *
  * A parser for exactly these lines: an object with one member whose value is an
- * object of numbers and texts.  PostgreSQL's JSON parser would raise errors where
+ * object of numbers, texts and booleans.  PostgreSQL's JSON parser would raise errors where
  * this has to say no: at deep nesting, and at characters that the encoding of the
  * database lacks.
  */
@@ -21,10 +21,17 @@ typedef struct Reader
 	const char *end;
 } Reader;
 
-/* A member's value; text is empty for a number. */
+typedef enum ValueKind
+{
+	VALUE_NUMBER,
+	VALUE_TEXT,
+	VALUE_BOOL
+} ValueKind;
+
+/* A member's value; text is empty for others, and number 0 or 1 for a boolean. */
 typedef struct Value
 {
-	bool		is_text;
+	ValueKind	kind;
 	double		number;
 	char		text[KNN_MESSAGE_TEXT];
 } Value;
@@ -203,14 +210,36 @@ read_number(Reader *reader, double *number)
 }
 
 static bool
+take_word(Reader *reader, const char *word)
+{
+	Size		length = strlen(word);
+
+	if (reader->end - reader->at < length || memcmp(reader->at, word, length) != 0)
+		return false;
+	reader->at += length;
+	return true;
+}
+
+static bool
 read_value(Reader *reader, Value *value)
 {
 	skip_blanks(reader);
 	value->number = 0;
 	value->text[0] = '\0';
-	value->is_text = reader->at < reader->end && *reader->at == '"';
-	if (value->is_text)
+	if (reader->at < reader->end && *reader->at == '"')
+	{
+		value->kind = VALUE_TEXT;
 		return read_text(reader, value->text, sizeof(value->text));
+	}
+	value->kind = VALUE_BOOL;
+	if (take_word(reader, "true"))
+	{
+		value->number = 1;
+		return true;
+	}
+	if (take_word(reader, "false"))
+		return true;
+	value->kind = VALUE_NUMBER;
 	return read_number(reader, &value->number);
 }
 
@@ -218,7 +247,7 @@ read_value(Reader *reader, Value *value)
 static bool
 to_count(const Value *value, uint64 *count)
 {
-	if (value->is_text || value->number < 0 || value->number > 9007199254740992.0)
+	if (value->kind != VALUE_NUMBER || value->number < 0 || value->number > 9007199254740992.0)
 		return false;
 	*count = (uint64) value->number;
 	return true;
@@ -227,11 +256,33 @@ to_count(const Value *value, uint64 *count)
 static bool
 to_text(const Value *value, char *text)
 {
-	if (!value->is_text)
+	if (value->kind != VALUE_TEXT)
 		return false;
 	strlcpy(text, value->text, KNN_MESSAGE_TEXT);
 	return true;
 }
+
+/*
+ * The outcome of a build is not among them: the server alone knows whether the
+ * graph is of use.
+ */
+static const struct
+{
+	const char *name;
+	KnnCounter	counter;
+}			counter_names[] = {
+	{"read_success_count", KNN_COUNT_REMOTE_READ_SUCCESS},
+	{"read_failure_count", KNN_COUNT_REMOTE_READ_FAILURE},
+	{"successful_read_time_in_millis", KNN_COUNT_REMOTE_READ_TIME},
+	{"write_success_count", KNN_COUNT_REMOTE_WRITE_SUCCESS},
+	{"write_failure_count", KNN_COUNT_REMOTE_WRITE_FAILURE},
+	{"successful_write_time_in_millis", KNN_COUNT_REMOTE_WRITE_TIME},
+	{"build_request_success_count", KNN_COUNT_REMOTE_REQUEST_SUCCESS},
+	{"build_request_failure_count", KNN_COUNT_REMOTE_REQUEST_FAILURE},
+	{"status_request_success_count", KNN_COUNT_REMOTE_STATUS_SUCCESS},
+	{"status_request_failure_count", KNN_COUNT_REMOTE_STATUS_FAILURE},
+	{"waiting_time_in_ms", KNN_COUNT_REMOTE_WAITING_TIME}
+};
 
 static bool
 set_member(KnnMessage *message, const char *name, const Value *value)
@@ -258,7 +309,7 @@ set_member(KnnMessage *message, const char *name, const Value *value)
 			if (strcmp(name, "seconds") == 0)
 			{
 				message->seconds = value->number;
-				return !value->is_text && value->number >= 0;
+				return value->kind == VALUE_NUMBER && value->number >= 0;
 			}
 			break;
 		case KNN_MESSAGE_ERROR:
@@ -270,6 +321,19 @@ set_member(KnnMessage *message, const char *name, const Value *value)
 				return to_text(value, message->detail);
 			if (strcmp(name, "hint") == 0)
 				return to_text(value, message->hint);
+			if (strcmp(name, "terminal") == 0)
+			{
+				message->terminal = value->number != 0;
+				return value->kind == VALUE_BOOL;
+			}
+			break;
+		case KNN_MESSAGE_COUNTERS:
+			for (int i = 0; i < lengthof(counter_names); i++)
+			{
+				if (strcmp(name, counter_names[i].name) == 0)
+					return to_count(value, &message->counters[counter_names[i].counter -
+															  KNN_COUNT_REMOTE_READ_SUCCESS]);
+			}
 			break;
 	}
 	return true;
@@ -279,7 +343,7 @@ bool
 KnnMessageParse(const char *line, Size length, KnnMessage *message)
 {
 	Reader		reader = {line, line + length};
-	char		name[32];
+	char		name[64];
 	Value		value;
 
 	memset(message, 0, sizeof(KnnMessage));
@@ -291,6 +355,8 @@ KnnMessageParse(const char *line, Size length, KnnMessage *message)
 		message->kind = KNN_MESSAGE_RESULT;
 	else if (strcmp(name, "error") == 0)
 		message->kind = KNN_MESSAGE_ERROR;
+	else if (strcmp(name, "counters") == 0)
+		message->kind = KNN_MESSAGE_COUNTERS;
 	else
 		return false;
 	if (!take(&reader, '{'))
@@ -329,4 +395,21 @@ KnnQuoteBytes(const char *bytes, Size length, Size most)
 	if (kept < length)
 		strcpy(text + kept, "...");
 	return text;
+}
+
+void
+KnnHideSecrets(char *text, const KnnSecrets *secrets)
+{
+	for (int i = 0; i < KNN_MAX_SECRETS; i++)
+	{
+		const char *secret = secrets->texts[i];
+		Size		length = secret ? strlen(secret) : 0;
+		Size		stars = Min(length, 3);
+
+		for (char *at = text; length > 0 && (at = strstr(at, secret)) != NULL; at += stars)
+		{
+			memset(at, '*', stars);
+			memmove(at + stars, at + length, strlen(at + length) + 1);
+		}
+	}
 }

@@ -4,7 +4,9 @@
  *
  *	{"progress":{"phase":"graph","done":n,"total":n}}
  *	{"result":{"nodes":n,"seconds":s,"threads":n,"memory":n,"partitions":n}}
- *	{"error":{"code":"...","message":"...","detail":"...","hint":"..."}}
+ *	{"error":{"code":"...","message":"...","detail":"...","hint":"...","terminal":true}}
+ *	{"counters":{"write_success_count":n,...}}		those of remote builds, by OpenSearch's
+ *													names, from the start of the program on
  *
  * Nothing is taken on trust: a line is text of another program, which may have
  * gone wrong in any way.
@@ -14,14 +16,20 @@
 
 #include "postgres.h"
 
+#include "cache/counters.h"
+
 #define KNN_MESSAGE_TEXT 1024	/* room for a text, its end included */
 
 typedef enum KnnMessageKind
 {
 	KNN_MESSAGE_PROGRESS,
 	KNN_MESSAGE_RESULT,
-	KNN_MESSAGE_ERROR
+	KNN_MESSAGE_ERROR,
+	KNN_MESSAGE_COUNTERS
 } KnnMessageKind;
+
+/* Counters of a program, from KNN_COUNT_REMOTE_READ_SUCCESS on. */
+#define KNN_JOB_COUNTERS (KNN_COUNT_REMOTE_WAITING_TIME - KNN_COUNT_REMOTE_READ_SUCCESS + 1)
 
 typedef struct KnnMessage
 {
@@ -44,7 +52,18 @@ typedef struct KnnMessage
 	char		message[KNN_MESSAGE_TEXT];
 	char		detail[KNN_MESSAGE_TEXT];
 	char		hint[KNN_MESSAGE_TEXT];
+	bool		terminal;		/* nothing else is to be tried */
+
+	uint64		counters[KNN_JOB_COUNTERS];
 } KnnMessage;
+
+/* Texts that are to be shown to nobody; NULL ones count as none. */
+#define KNN_MAX_SECRETS 4
+
+typedef struct KnnSecrets
+{
+	const char *texts[KNN_MAX_SECRETS];
+} KnnSecrets;
 
 /*
  * Reads a line of length bytes without its end.  False when it is none of the
@@ -57,5 +76,8 @@ extern bool KnnMessageParse(const char *line, Size length, KnnMessage *message);
  * control characters as "?".  Palloc'd.
  */
 extern char *KnnQuoteBytes(const char *bytes, Size length, Size most);
+
+/* Puts stars in the place of secrets, wherever they are in a text. */
+extern void KnnHideSecrets(char *text, const KnnSecrets *secrets);
 
 #endif

@@ -157,7 +157,8 @@ KnnSpoolFileBegin(KnnSpoolFile *file, const KnnSpool *spool, const char *name)
 	file->error = 0;
 	file->buffer = palloc(BUFFER_SIZE);
 	file->file = PathNameCreateTemporaryFile(path, false);
-	if (file->file < 0)
+	/* whatever the mode of the data directory: a job may have passwords in it */
+	if (file->file < 0 || chmod(path, S_IRUSR | S_IWUSR) != 0)
 		file->error = errno;
 }
 

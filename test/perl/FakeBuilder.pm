@@ -1,5 +1,5 @@
-# Programs that take the place of knn-builder, and what is left of them.  Each is a
-# script of its own which runs fake_builder.pl in some mode.
+# Fake programs in the place of knn-builder (fake_builder.pl), and what is left of
+# them: for the tests of one server.
 
 package FakeBuilder;
 
@@ -9,27 +9,29 @@ use warnings;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(fake_builders program spools children nothing_left);
+our @EXPORT = qw(fake_builders program spools children nothing_left start_build);
 
-my $fake = abs_path(dirname(__FILE__) . '/fake_builder.pl');
 my ($node, $dir, %programs);
 
-# For a server; returns a directory for more such programs (named fake...), and files.
+# Sets the server, and returns the directory of the programs.
 sub fake_builders
 {
 	($node) = @_;
-	return $dir = PostgreSQL::Test::Utils::tempdir();
+	$dir = PostgreSQL::Test::Utils::tempdir();
+	return $dir;
 }
 
-# The path of a program that behaves as told by "mode".
+# A program that behaves as told by the mode.
 sub program
 {
 	my ($mode) = @_;
 	return $programs{$mode} if $programs{$mode};
+	my $fake = abs_path(dirname(__FILE__) . '/fake_builder.pl');
 	my $file = "$dir/fake" . scalar(keys %programs);
 	open my $out, '>', $file or die "could not open $file: $!";
 	print $out "#!$^X\nour \$mode = '$mode'; do '$fake'; die \$@ if \$@;\n";
@@ -69,6 +71,21 @@ sub nothing_left
 	is(children(), '', "$name: no program is left");
 	is(spools($pattern), '', "$name: no file is left");
 	return;
+}
+
+# Starts commands that build an index; returns their process and its messages, when
+# the progress is seen that a condition tells, and the backend.
+sub start_build
+{
+	my ($condition, @commands) = @_;
+	my ($out, $err) = ('', '');
+	my $run = IPC::Run::start(
+		[ 'psql', '-X', '-q', '-h', $node->host, '-p', $node->port, 'postgres', map { ('-c', $_) } @commands ],
+		'<', \'', '>', \$out, '2>', \$err);
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE $condition")
+	  or die "the program was not seen at work";
+	my $pid = $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_progress_create_index');
+	return ($run, \$err, $pid);
 }
 
 1;

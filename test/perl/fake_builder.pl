@@ -11,6 +11,12 @@ use strict;
 use warnings;
 
 our $mode;
+# "one;other": one for remote builds, the other for local ones
+if ($mode =~ /;/)
+{
+	my ($remote, $local) = split /;/, $mode;
+	$mode = $ARGV[0] eq 'remote' ? $remote : $local;
+}
 my ($what, @options) = split /:/, $mode;
 $| = 1;
 
@@ -177,7 +183,66 @@ sub train
 	return;
 }
 
+# What a remote build has counted, from its first n stages on.
+sub counters
+{
+	my ($stages, %further) = @_;
+	my @stages = (
+		{ write_success_count => 1, successful_write_time_in_millis => 11 },
+		{ build_request_success_count => 1 },
+		{ status_request_success_count => 3, waiting_time_in_ms => 70 },
+		{ read_success_count => 1, successful_read_time_in_millis => 13 },
+		{ index_build_success_count => 1 });
+	my %all = ((map { %$_ } @stages[ 0 .. $stages - 1 ]), %further);
+	say_line('{"counters":{' . join(',', map { qq("$_":$all{$_}) } sort keys %all) . '}}');
+	return;
+}
+
+sub remote_build
+{
+	my $stage = 0;
+	foreach my $phase (qw(upload remote download import))
+	{
+		progress($phase, $n);
+		counters(++$stage);
+	}
+	counters(5);
+	whole_build(@_);
+	return;
+}
+
 my %modes = (
+	remote => sub { remote_build(); result(); exit 0 },
+	remote_wrong => sub { remote_build($options[0] => $options[1] // 1); result(); exit 0 },
+	remote_hang => sub { progress('upload', 1); counters(1); progress($options[0] // 'remote', 1); sleep 1 while 1 },
+	# stages done, what failed then, and as what
+	remote_error => sub {
+		my ($stages, $counter, $code, $terminal) = @options;
+		counters($stages, $counter => 1);
+		say_line(qq({"error":{"code":"$code","message":"it is said to be $code","detail":"by a test","hint":"Do something.")
+			  . ($terminal ? qq(,"terminal":$terminal) : '') . '}}');
+		exit 1;
+	},
+	# what the program can see, and anybody through it
+	remote_job => sub {
+		open my $out, '>', $options[0];
+		print $out $text, "\n";
+		print $out "arguments: $_\n" foreach $0, @ARGV;
+		print $out "environment: $_=$ENV{$_}\n" foreach sort keys %ENV;
+		printf $out "mode: %o\n", (stat STDIN)[2] & 07777;
+		close $out;
+		remote_build();
+		result();
+		exit 0;
+	},
+	# says all it knows
+	remote_gossip => sub {
+		print STDERR "stderr $text\n";
+		sleep 1 unless $options[0];
+		say_line(qq({"error":{"code":"remote","message":"login with $job{password} failed","detail":"$job{secret_key}","hint":"or $job{session_token}"}})) if $options[0];
+		print $text;
+		exit 1;
+	},
 	good => sub { whole_build(); result(); exit 0 },
 	wrong => sub { whole_build($options[0] => $options[1] // 1); result(); exit 0 },
 	codes => sub { whole_build(); write_codes($options[0]); result(); exit 0 },

@@ -250,20 +250,12 @@ foreach my $mode ('hang', 'stubborn', 'family', 'closed', 'stays')
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname = 't_idx'"), 0, "$mode: no index is left");
 }
 
-# Starts a build that hangs; returns its process, when it is at it, and the backend.
+# Starts a build that hangs.
 sub start_hanging
 {
 	my ($mode) = @_;
-	my ($out, $err) = ('', '');
-	my $run = IPC::Run::start(
-		[ 'psql', '-X', '-q', '-h', $node->host, '-p', $node->port, 'postgres',
-			'-c', "SET knn.builder_path = '" . program($mode) . "'", '-c', 'CREATE INDEX t_idx ON t USING knn_hnsw (v)' ],
-		'<', \'', '>', \$out, '2>', \$err);
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE phase = 'building index: building graph' AND tuples_done = 1 AND tuples_total = $rows")
-	  or die "the program was not seen at work";
-	my $pid = $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_progress_create_index');
-	return ($run, \$err, $pid);
+	return start_build("phase = 'building index: building graph' AND tuples_done = 1 AND tuples_total = $rows",
+		"SET knn.builder_path = '" . program($mode) . "'", 'CREATE INDEX t_idx ON t USING knn_hnsw (v)');
 }
 
 foreach my $how ('pg_cancel_backend', 'pg_terminate_backend')
