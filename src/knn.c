@@ -16,6 +16,7 @@
 #include "cache/settings.h"
 #include "job/settings.h"
 #include "miscadmin.h"
+#include "model/source.h"
 #include "worker/cache_worker.h"
 
 PG_MODULE_MAGIC;
@@ -37,4 +38,5 @@ _PG_init(void)
 	}
 	KnnOptionsInit();
 	KnnPlanInit();
+	KnnModelSourceInit();
 }

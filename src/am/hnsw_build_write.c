@@ -7,6 +7,8 @@
 
 #include "am/hnsw_build.h"
 
+#include "am/pq_codebooks.h"
+
 #include "commands/progress.h"
 #include "miscadmin.h"
 #include "utils/backend_progress.h"
@@ -207,6 +209,9 @@ write_codes(HnswBuild *build)
 	KnnColumnWriter writer;
 
 	encoder.encoding = build->shape.encoding;
+	encoder.centre = build->code_centre;
+	encoder.origin = build->code_centre;
+	encoder.pq = build->pq;
 	KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CODE], KNN_COLUMN_CODE);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
@@ -224,7 +229,7 @@ write_codes(HnswBuild *build)
 		{
 			factors = graph->factors[node];
 			memcpy(item + factor_bytes, knn_graph_code(graph, node),
-				   knn_code_bytes(encoder.encoding, build->shape.dim));
+				   KnnCodeSize(&build->shape));
 		}
 		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
@@ -304,8 +309,8 @@ KnnBuildWritePages(HnswBuild *build)
 	{
 		meta->entry = KnnBuildId(build, graph->entry);
 		meta->entry_level = graph->entry_level;
-		if (build->centre)
-			add_extent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+		if (build->code_centre)
+			add_extent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 		add_extent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
 		add_extent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
 		add_extent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
@@ -318,15 +323,8 @@ KnnBuildWritePages(HnswBuild *build)
 
 	if (build->in_memory > 0)
 	{
-		if (build->centre)
-		{
-			KnnColumnWriter writer;
-
-			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-								 KNN_COLUMN_CENTRE);
-			KnnColumnWriterAppend(&writer, build->centre);
-			KnnColumnWriterEnd(&writer);
-		}
+		if (build->code_centre)
+			KnnWriteCentre(build->index, build->columns, build->code_centre, build->pq);
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);

@@ -4,8 +4,11 @@
  *
  *	read	the table's vectors go to a spool: memory, as far as it is not
  *			needed for the training, then a temporary file
- *	train	a sample of them, rotated, is clustered (core/kmeans.h)
- *	assign	each vector is assigned to the list of the nearest centroid
+ *	train	a sample of them, rotated, is clustered (core/kmeans.h); or the centroids
+ *			are a model's (am/model_source.h)
+ *	assign	each vector is assigned to the list of the nearest centroid; then encoder
+ *			pq learns from what is left of a sample (am/pq_codebooks.h), or takes
+ *			the model's codebooks
  *	write	blocks are laid out list after list, and full vectors in the same
  *			order, so that those of a list are neighbours; then all pages are logged
  *			at once
@@ -22,6 +25,8 @@
 #include "am/allocator.h"
 #include "am/shape.h"
 #include "am/build_vectors.h"
+#include "am/model_source.h"
+#include "am/pq_codebooks.h"
 #include "cache/counters.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
@@ -49,6 +54,9 @@ typedef struct IvfBuild
 	MemoryContext context;		/* lives as long as the build */
 	MemoryContext row_context;	/* reset for each row */
 	knn_encoder encoder;		/* with the rotation */
+	const KnnModelSource *model;	/* NULL: centroids and codebooks are learned */
+	const knn_faiss_file *model_file;
+	uint64		pq_memory;		/* for learning codebooks */
 
 	/* after the first pass */
 	KnnBuildVectors read;		/* n vectors, stored form or else elements */
@@ -144,8 +152,42 @@ plan_memory(IvfBuild *build)
 						 (unsigned long long) (least / (1024 * 1024) + 1))));
 	sample = Min(sample, (Max(limit / 8 * 7, least) - centroids) / vector);
 	build->sample_most = (uint32) sample;
+	/* the two samples are there one after the other */
+	build->pq_memory = build->model ? 0 :
+		Min(KnnPqTrainingMemory(&build->shape), Max(limit / 8 * 7, least) - centroids);
 	KnnBuildVectorsBegin(&build->read, build->context, build->kept_size,
-				  limit - centroids - sample * vector);
+						 limit - centroids - Max(sample * vector, build->pq_memory));
+}
+
+static void
+prepare_kmeans(IvfBuild *build)
+{
+	knn_kmeans *km = &build->kmeans;
+
+	km->dim = build->shape.dim;
+	km->space = build->shape.space;
+	km->encoding = KnnIvfCoarseEncoding(&build->shape);
+	km->seed = build->shape.seed;
+	km->allocator = KnnContextAllocator(build->context);
+	km->check = check_interrupts;
+	if (knn_kmeans_init(km, build->nlists) != KNN_OK)
+		elog(ERROR, "out of memory");
+}
+
+/* The model's centroids, rotated as the index's are. */
+static void
+take_centroids(IvfBuild *build)
+{
+	char	   *centroids = KnnModelCentroids(build->model, build->model_file);
+
+	build->nlists = build->shape.nlist;
+	prepare_kmeans(build);
+	for (uint32 list = 0; list < build->nlists && build->encoder.signs; list++)
+		knn_rotation_apply(build->encoder.signs,
+						   (float *) (centroids + (Size) build->kmeans.unit * list),
+						   build->shape.dim);
+	knn_kmeans_set(&build->kmeans, centroids, build->nlists);
+	pfree(centroids);
 }
 
 /*
@@ -185,14 +227,8 @@ train(IvfBuild *build)
 			   rotated_vector(build, (uint32) (first + (random >> 33) % (end - first))), unit);
 	}
 
-	km->dim = build->shape.dim;
-	km->space = build->shape.space;
-	km->encoding = KnnIvfCoarseEncoding(&build->shape);
-	km->seed = build->shape.seed;
-	km->allocator = KnnContextAllocator(build->context);
-	km->check = check_interrupts;
-	if (knn_kmeans_init(km, build->nlists) != KNN_OK ||
-		knn_kmeans_train(km, sample, nsample, build->nlists) != KNN_OK)
+	prepare_kmeans(build);
+	if (knn_kmeans_train(km, sample, nsample, build->nlists) != KNN_OK)
 		elog(ERROR, "out of memory");
 	pfree(sample);
 }
@@ -228,6 +264,32 @@ assign(IvfBuild *build)
 	for (uint32 i = 0; i < build->n; i++)
 		build->order[next[build->lists[i]]++] = i;
 	pfree(next);
+}
+
+/* ---- codebooks ---- */
+
+/* What is left of a vector about its centroid. */
+static void
+residual(void *state, uint32 number, float *out)
+{
+	IvfBuild   *build = state;
+	const float *v = rotated_vector(build, number);
+	const float *centroid = (const float *) (build->kmeans.centroids +
+											 (Size) build->kmeans.unit * build->lists[number]);
+
+	for (uint32 i = 0; i < build->shape.dim; i++)
+		out[i] = v[i] - centroid[i];
+}
+
+/* After the vectors have been assigned, which is what the codes are about. */
+static void
+make_codebooks(IvfBuild *build)
+{
+	if (build->shape.encoding != KNN_ENCODING_PQ)
+		return;
+	build->encoder.pq = build->model ? KnnModelCodebooks(build->model, build->model_file) :
+		KnnPqTrain(&build->shape, &build->encoder, build->n, build->pq_memory, residual, build);
+	build->encoder.origin = build->kmeans.mean;
 }
 
 /* ---- write ---- */
@@ -399,7 +461,7 @@ write_pages(IvfBuild *build)
 		meta->entry = 0;
 		meta->entry_level = build->nlists;
 		if (build->kmeans.encoder.centre)
-			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_LIST, build->nlists);
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_BLOCK, (uint32) nblocks);
 		if (build->layout.has_ids)
@@ -409,14 +471,7 @@ write_pages(IvfBuild *build)
 	if (build->nlists > 0)
 	{
 		if (build->kmeans.encoder.centre)
-		{
-			KnnColumnWriter writer;
-
-			KnnColumnWriterBegin(&writer, build->index, &build->columns[KNN_COLUMN_CENTRE],
-								 KNN_COLUMN_CENTRE);
-			KnnColumnWriterAppend(&writer, build->kmeans.mean);
-			KnnColumnWriterEnd(&writer);
-		}
+			KnnWriteCentre(build->index, build->columns, build->kmeans.mean, build->encoder.pq);
 		write_heads(build, KNN_COLUMN_HEAD);
 		write_heads(build, KNN_COLUMN_COARSE);
 		write_heads(build, KNN_COLUMN_CENTROID);
@@ -467,9 +522,10 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(build.context);
 
-	build.shape = KnnResolveIvfShape(index);
-	KnnStoreColumns(&build.shape, build.columns);
-	KnnIvfLayoutInit(&build.layout, &build.shape);
+	build.model = KnnModelOfIndex(index, KNN_METHOD_IVF);
+	build.shape = KnnResolveIvfShape(index, build.model);
+	if (build.model)
+		build.model_file = KnnModelFile(build.model);
 	build.kept_size = build.shape.vectors == KNN_VECTORS_NONE ?
 		KnnElementsSize(&build.shape) : KnnStoredSize(&build.shape);
 	build.tids_room = 1024;
@@ -479,8 +535,21 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_READ);
 	reltuples = table_index_build_scan(heap, index, info, true, true, read_row, &build, NULL);
-	train(&build);
+	if (build.model)
+		take_centroids(&build);
+	else
+	{
+		if (build.shape.encoding == KNN_ENCODING_PQ && !KnnPqEnough(index, &build.shape, build.n))
+		{
+			KnnShapeFallBack(&build.shape);
+			build.encoder.encoding = build.shape.encoding;
+		}
+		train(&build);
+	}
+	KnnStoreColumns(&build.shape, build.columns);
+	KnnIvfLayoutInit(&build.layout, &build.shape);
 	assign(&build);
+	make_codebooks(&build);
 	write_pages(&build);
 	KnnBuildVectorsEnd(&build.read);
 
@@ -522,7 +591,9 @@ knn_ivf_build(Relation heap, Relation index, IndexInfo *info)
 void
 knn_ivf_buildempty(Relation index)
 {
-	KnnShape	shape = KnnResolveIvfShape(index);
+	KnnShape	shape = KnnResolveIvfShape(index, KnnModelOfIndex(index, KNN_METHOD_IVF));
 
+	/* an empty index has no codebooks */
+	KnnShapeFallBack(&shape);
 	KnnWriteInitFork(index, &shape);
 }

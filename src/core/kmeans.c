@@ -541,3 +541,15 @@ knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample, uint32_t 
 	give(km, t.near);
 	return KNN_OK;
 }
+
+void
+knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n)
+{
+	training	t = {.km = km,.sample = centroids,.nsample = n};
+
+	memcpy(km->centroids, centroids, (size_t) km->unit * n);
+	km->ncentroids = n;
+	if (knn_encoding_is_float(km->encoding))
+		find_mean(&t);
+	encode_centroids(km);
+}

@@ -75,6 +75,12 @@ extern int	knn_kmeans_init(knn_kmeans *km, uint32_t n);
 extern int	knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample,
 							 uint32_t n);
 
+/*
+ * Take over n centroids that were learned elsewhere, as many as init made room for,
+ * in place of training; laid end to end.  Their mean takes the sample's place.
+ */
+extern void knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n);
+
 /* The number of the nearest centroid. */
 extern uint32_t knn_kmeans_nearest(knn_kmeans *km, const void *v);
 
