@@ -305,26 +305,27 @@ KnnBuildWritePages(HnswBuild *build)
 		elog(ERROR, "index \"%s\" is not empty", RelationGetRelationName(build->index));
 	KnnMetaPageInit(BufferGetPage(buffer), &build->shape);
 	meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
+	/* codebooks of a model are there before any vector is */
+	if (build->code_centre)
+		add_extent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 	if (build->in_memory > 0)
 	{
 		meta->entry = KnnBuildId(build, graph->entry);
 		meta->entry_level = graph->entry_level;
-		if (build->code_centre)
-			add_extent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 		add_extent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
 		add_extent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
 		add_extent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, &lists));
-		KnnPageCover(BufferGetPage(buffer), offsetof(KnnMetaPage, extents) +
-					 sizeof(KnnMetaExtent) * meta->nextents);
 	}
+	KnnPageCover(BufferGetPage(buffer), offsetof(KnnMetaPage, extents) +
+				 sizeof(KnnMetaExtent) * meta->nextents);
 	expected = meta->nblocks;
 	MarkBufferDirty(buffer);
 	UnlockReleaseBuffer(buffer);
 
+	if (build->code_centre)
+		KnnWriteCentre(build->index, build->columns, build->code_centre, build->pq);
 	if (build->in_memory > 0)
 	{
-		if (build->code_centre)
-			KnnWriteCentre(build->index, build->columns, build->code_centre, build->pq);
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);
