@@ -94,6 +94,58 @@ knn_pq_table(const knn_pq *pq, const knn_kernels *kernels, const float *v, float
 							  pq->ncodes, table + (size_t) part * pq->ncodes);
 }
 
+/* Four at a time, without branches: one comparison in a few could not be foreseen. */
+typedef float v4f __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+
+uint32_t
+knn_pq_least(const float *norms, const float *products, uint32_t n)
+{
+	float		least = INFINITY;
+	uint32_t	best = 0;
+	uint32_t	k = 0;
+	v4f			lows = {INFINITY, INFINITY, INFINITY, INFINITY};
+	v4i			places = {0, 0, 0, 0};
+
+	for (; k + 4 <= n; k += 4)
+	{
+		v4i			here = {(int32_t) k, (int32_t) k, (int32_t) k, (int32_t) k};
+		v4f			norm;
+		v4f			product;
+		v4f			distance;
+		v4i			less;
+
+		memcpy(&norm, norms + k, sizeof(norm));
+		memcpy(&product, products + k, sizeof(product));
+		distance = norm - (product + product);
+		less = (v4i) (distance < lows);
+		lows = (v4f) ((less & (v4i) distance) | (~less & (v4i) lows));
+		places = (less & here) | (~less & places);
+	}
+	for (uint32_t lane = 0; lane < 4; lane++)
+	{
+		uint32_t	place = (uint32_t) places[lane] + lane;
+
+		if (lows[lane] < least || (lows[lane] == least && place < best))
+		{
+			least = lows[lane];
+			best = place;
+		}
+	}
+	for (; k < n; k++)
+	{
+		float		distance = norms[k] - (products[k] + products[k]);
+
+		if (distance < least)
+		{
+			least = distance;
+			best = k;
+		}
+	}
+	/* nothing that can be compared */
+	return best < n ? best : 0;
+}
+
 void
 knn_pq_nearest(const knn_pq *pq, const knn_kernels *kernels, const float *r, uint8_t *parts)
 {
@@ -101,24 +153,11 @@ knn_pq_nearest(const knn_pq *pq, const knn_kernels *kernels, const float *r, uin
 
 	for (uint32_t part = 0; part < pq->m; part++)
 	{
-		const float *norms = pq->norms + (size_t) part * pq->ncodes;
-		float		least = INFINITY;
-		uint32_t	best = 0;
-
 		kernels->products_f32(r + part * pq->width, pq->width,
 							  pq->codebook + (size_t) part * pq->width * pq->ncodes,
 							  pq->ncodes, products);
-		for (uint32_t k = 0; k < pq->ncodes; k++)
-		{
-			float		distance = norms[k] - 2.0f * products[k];
-
-			if (distance < least)
-			{
-				least = distance;
-				best = k;
-			}
-		}
-		parts[part] = (uint8_t) best;
+		parts[part] = (uint8_t) knn_pq_least(pq->norms + (size_t) part * pq->ncodes,
+											 products, pq->ncodes);
 	}
 }
 

@@ -122,6 +122,12 @@ extern void knn_pq_finish(knn_pq *pq);
 extern void knn_pq_table(const knn_pq *pq, const knn_kernels *kernels,
 						 const float *v, float *table);
 
+/*
+ * The first k < n with the least norms[k] - 2 products[k]: the nearest of n codewords,
+ * by their squared lengths and their products with what is coded.
+ */
+extern uint32_t knn_pq_least(const float *norms, const float *products, uint32_t n);
+
 /* The nearest codewords of r: a byte for each part. */
 extern void knn_pq_nearest(const knn_pq *pq, const knn_kernels *kernels,
 						   const float *r, uint8_t *parts);

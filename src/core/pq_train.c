@@ -8,7 +8,6 @@
  */
 #include "core/pq.h"
 
-#include <math.h>
 #include <string.h>
 
 #define ROUNDS 10
@@ -96,22 +95,12 @@ assign(training *t)
 	for (uint32_t at = 0; at < t->n; at++)
 	{
 		const float *v = vector_part(t, at);
-		float		least = INFINITY;
-		uint32_t	best = 0;
+		uint32_t	best;
 
 		if (t->check && at % CHECK_EVERY == 0)
 			t->check();
 		t->kernels->products_f32(v, pq->width, rows, ncodes, products);
-		for (uint32_t k = 0; k < ncodes; k++)
-		{
-			float		distance = norms[k] - 2.0f * products[k];
-
-			if (distance < least)
-			{
-				least = distance;
-				best = k;
-			}
-		}
+		best = knn_pq_least(norms, products, ncodes);
 		t->counts[best]++;
 		for (uint32_t i = 0; i < pq->width; i++)
 			t->sums[(size_t) i * ncodes + best] += v[i];

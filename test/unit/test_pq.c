@@ -151,6 +151,28 @@ test_rotation_back(void)
 	}
 }
 
+static void
+test_least(void)
+{
+	unit_case("pq: the least of many");
+	for (uint32_t n = 1; n <= 256; n++)
+	{
+		float		norms[256];
+		float		products[256];
+		uint32_t	expected = 0;
+
+		for (uint32_t k = 0; k < n; k++)
+		{
+			norms[k] = (float) any(20);	/* so that some are equal */
+			products[k] = (float) any(20);
+			if (norms[k] - 2 * products[k] < norms[expected] - 2 * products[expected])
+				expected = k;
+		}
+		UNIT_CHECK(knn_pq_least(norms, products, n) == expected, "of %u: %u, not %u", n,
+				   knn_pq_least(norms, products, n), expected);
+	}
+}
+
 /* ---- estimates ---- */
 
 #define DIM 32
@@ -285,6 +307,7 @@ main(void)
 	test_kernels("neon");
 	test_packing();
 	test_rotation_back();
+	test_least();
 	test_training();
 	for (uint32_t bits = 1; bits <= 8; bits++)
 	{
