@@ -177,7 +177,7 @@ make_set(Set *set, uint32_t n, uint32_t dim, knn_space space, knn_encoding encod
 	set->graph.encoder = (knn_encoder) {
 		dim, space, encoding,
 		knn_encoding_is_float(encoding) && space != KNN_SPACE_L1 && space != KNN_SPACE_LINF ? set->signs : NULL,
-		NULL, knn_kernels_get()
+		NULL, knn_kernels_get(), NULL, NULL
 	};
 	set->graph.allocator = knn_malloc_allocator;
 	if (knn_graph_init(&set->graph, n) != KNN_OK)
