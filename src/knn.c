@@ -17,6 +17,7 @@
 #include "job/remote_settings.h"
 #include "job/settings.h"
 #include "miscadmin.h"
+#include "model/source.h"
 #include "worker/cache_worker.h"
 
 PG_MODULE_MAGIC;
@@ -39,4 +40,5 @@ _PG_init(void)
 	}
 	KnnOptionsInit();
 	KnnPlanInit();
+	KnnModelSourceInit();
 }

@@ -136,9 +136,29 @@ KnnEncoderLevel(KnnEncoder encoder, int bits)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("encoder \"%s\" is not supported by this version",
 							KnnEncoderName(encoder)),
-					 errhint("Supported encoders are \"flat\", \"sq\" and \"binary\".")));
+					 errhint("Supported encoders are \"flat\", \"sq\", \"binary\" and \"pq\".")));
 	}
 	return 0;					/* not reached */
+}
+
+void
+KnnCheckPqParts(int dim, int pq_m)
+{
+	if (dim % pq_m != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimension %d is not divisible by pq_m = %d", dim, pq_m)));
+}
+
+int
+KnnPqLevel(int element_bits, int dim, int pq_m, int code_size)
+{
+	int64		bits = (int64) pq_m * code_size;
+	int			level = 1;
+
+	while (level < KNN_PQ_MAX_COMPRESSION && (int64) element_bits * dim >= 2 * level * bits)
+		level *= 2;
+	return level;
 }
 
 void
@@ -185,7 +205,7 @@ validate_encoder(const char *value)
 	if (value == NULL)
 		return;
 	encoder = KnnParseEncoder(value);
-	if (encoder >= KNN_ENCODER_PQ)
+	if (encoder > KNN_ENCODER_PQ)
 		KnnEncoderLevel(encoder, 0);	/* says that it is not supported */
 }
 
@@ -213,7 +233,7 @@ KnnCodeOptionsRegister(relopt_kind kind)
 						 "How much smaller codes are than the column's vectors: 1x to 32x",
 						 NULL, validate_compression_level, AccessExclusiveLock);
 	add_string_reloption(kind, "encoder",
-						 "What makes codes: flat, sq or binary",
+						 "What makes codes: flat, sq, binary or pq",
 						 NULL, validate_encoder, AccessExclusiveLock);
 	add_int_reloption(kind, "bits",
 					  "Bits of a dimension that encoder sq or binary keeps",
@@ -233,9 +253,80 @@ KnnCodeOptionsRegister(relopt_kind kind)
 	add_enum_reloption(kind, "store_vectors",
 					   "Keep vectors for exact distances in the index",
 					   switches, KNN_SWITCH_UNSET, switch_values, AccessExclusiveLock);
+	add_int_reloption(kind, "pq_m",
+					  "Parts that encoder pq cuts a vector into",
+					  0, 1, KNN_PQ_MAX_M, AccessExclusiveLock);
+	add_int_reloption(kind, "code_size",
+					  "Bits of the code of a part of encoder pq",
+					  0, 1, KNN_PQ_MAX_BITS, AccessExclusiveLock);
+	add_string_reloption(kind, "model_id",
+						 "The model that the index is made from",
+						 NULL, NULL, AccessExclusiveLock);
 }
 
 /* ---- parsing ---- */
+
+/* The parameters of encoder pq: given with it, and no other. */
+static void
+check_pq_parameters(const KnnCodeOptions *options)
+{
+	const char *given = options->pq_m != 0 ? "pq_m" : options->code_size != 0 ? "code_size" : NULL;
+
+	if (options->encoder == KNN_ENCODER_PQ)
+	{
+		if (options->bits != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("parameter \"bits\" is not supported for encoder \"pq\""),
+					 errhint("Specify code_size.")));
+		if (options->pq_m == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("parameter \"pq_m\" is required for encoder \"pq\""),
+					 errdetail("It is the number of parts that a vector is cut into, and divides its dimension.")));
+		return;
+	}
+	if (given == NULL)
+		return;
+	if (options->encoder == KNN_ENCODER_UNSET)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" needs an encoder", given),
+				 errhint("Specify encoder = pq.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("parameter \"%s\" is not supported for encoder \"%s\"",
+					given, KnnEncoderName(options->encoder)),
+			 errdetail("It is only supported for encoder \"pq\".")));
+}
+
+/* A model decides what these would. */
+static void
+check_model_alone(const KnnCodeOptions *options)
+{
+	const char *given = options->mode != KNN_MODE_UNSET ? "mode" :
+		options->compression != 0 ? "compression_level" :
+		options->encoder != KNN_ENCODER_UNSET ? "encoder" :
+		options->bits != 0 ? "bits" :
+		options->fp16 ? "type" :
+		options->clip != KNN_SWITCH_UNSET ? "clip" :
+		options->random_rotation != KNN_SWITCH_UNSET ? "random_rotation" :
+		options->enable_adc != KNN_SWITCH_UNSET ? "enable_adc" :
+		options->pq_m != 0 ? "pq_m" :
+		options->code_size != 0 ? "code_size" : NULL;
+
+	if (given)
+		KnnRefuseWithModel(given);
+}
+
+void
+KnnRefuseWithModel(const char *option)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" cannot be given with \"model_id\"", option),
+			 errdetail("The model decides it.")));
+}
 
 /* A parameter of encoder sq with 16 bits that was given with something else. */
 static void
@@ -291,7 +382,16 @@ check_conflicts(const KnnCodeOptions *options)
 {
 	int			level = options->compression;
 
-	if (options->encoder != KNN_ENCODER_UNSET)
+	if (options->model_id)
+	{
+		check_model_alone(options);
+		return;
+	}
+	check_pq_parameters(options);
+	/* the level of pq depends on the dimension: shape.c */
+	if (options->encoder == KNN_ENCODER_PQ)
+		level = 0;
+	else if (options->encoder != KNN_ENCODER_UNSET)
 	{
 		level = KnnEncoderLevel(options->encoder, options->bits);
 		KnnCheckEncoderLevel(options->encoder, options->bits, level, options->compression);
@@ -344,7 +444,9 @@ KnnCodeOptionsDecode(void *reloptions, const KnnCodeReloptions *raw)
 		.clip = raw->clip,
 		.random_rotation = raw->random_rotation,
 		.enable_adc = raw->enable_adc,
-		.store_vectors = raw->store_vectors
+		.store_vectors = raw->store_vectors,
+		.pq_m = raw->pq_m,
+		.code_size = raw->code_size
 	};
 	const char *base = reloptions;
 
@@ -355,6 +457,8 @@ KnnCodeOptionsDecode(void *reloptions, const KnnCodeReloptions *raw)
 	if (raw->encoder != 0)
 		options.encoder = KnnParseEncoder(base + raw->encoder);
 	options.fp16 = raw->type != 0;
+	if (raw->model_id != 0 && base[raw->model_id] != '\0')
+		options.model_id = base + raw->model_id;
 	return options;
 }
 

@@ -24,6 +24,9 @@ typedef struct KnnCodeReloptions
 	int			random_rotation;
 	int			enable_adc;
 	int			store_vectors;
+	int			pq_m;
+	int			code_size;
+	int			model_id;
 } KnnCodeReloptions;
 
 /* Their entries in a method's table for build_reloptions. */
@@ -36,7 +39,10 @@ typedef struct KnnCodeReloptions
 	{"clip", RELOPT_TYPE_ENUM, (base) + offsetof(KnnCodeReloptions, clip)}, \
 	{"random_rotation", RELOPT_TYPE_ENUM, (base) + offsetof(KnnCodeReloptions, random_rotation)}, \
 	{"enable_adc", RELOPT_TYPE_ENUM, (base) + offsetof(KnnCodeReloptions, enable_adc)}, \
-	{"store_vectors", RELOPT_TYPE_ENUM, (base) + offsetof(KnnCodeReloptions, store_vectors)}
+	{"store_vectors", RELOPT_TYPE_ENUM, (base) + offsetof(KnnCodeReloptions, store_vectors)}, \
+	{"pq_m", RELOPT_TYPE_INT, (base) + offsetof(KnnCodeReloptions, pq_m)}, \
+	{"code_size", RELOPT_TYPE_INT, (base) + offsetof(KnnCodeReloptions, code_size)}, \
+	{"model_id", RELOPT_TYPE_STRING, (base) + offsetof(KnnCodeReloptions, model_id)}
 
 extern void KnnCodeOptionsRegister(relopt_kind kind);
 
@@ -45,5 +51,8 @@ extern KnnCodeOptions KnnCodeOptionsDecode(void *reloptions, const KnnCodeRelopt
 
 /* ERROR when they contradict each other, whatever the column is. */
 extern void KnnCodeOptionsCheck(void *reloptions, const KnnCodeReloptions *raw);
+
+/* ERROR: an option that a model decides. */
+extern void KnnRefuseWithModel(const char *option) pg_attribute_noreturn();
 
 #endif

@@ -31,6 +31,8 @@
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
+#include "am/model_source.h"
+#include "am/pq_codebooks.h"
 #include "am/shape.h"
 #include "cache/counters.h"
 #include "cache/evict.h"
@@ -155,6 +157,43 @@ build_in_process(HnswBuild *build)
 		elog(ERROR, "out of memory");
 }
 
+/* What is left of a vector about the centre. */
+static void
+residual(void *state, uint32 number, float *out)
+{
+	HnswBuild  *build = state;
+	uint32		dim = build->shape.dim;
+
+	knn_encoder_rotate(&build->graph.encoder,
+					   KnnElementsOfStored(&build->shape, KnnBuildVectorsGet(&build->read, number), out),
+					   out);
+	for (uint32 i = 0; i < dim; i++)
+		out[i] -= build->centre[i];
+}
+
+/*
+ * The codebooks of encoder pq, and the centre that its codes are about: the vectors'
+ * mean, but those of a model of faiss are about zero.
+ */
+static void
+make_codebooks(HnswBuild *build)
+{
+	make_centre(build, &build->graph.encoder);
+	build->code_centre = build->centre;
+	if (build->shape.encoding != KNN_ENCODING_PQ)
+		return;
+	if (build->model)
+	{
+		build->pq = KnnModelCodebooks(build->model, KnnModelFile(build->model));
+		build->code_centre = palloc0(sizeof(float) * build->shape.dim);
+	}
+	else if (KnnPqEnough(build->index, &build->shape, build->n))
+		build->pq = KnnPqTrain(&build->shape, &build->graph.encoder, build->n,
+							   (uint64) maintenance_work_mem * 1024, residual, build);
+	else
+		KnnShapeFallBack(&build->shape);
+}
+
 static void
 build_graph(HnswBuild *build)
 {
@@ -166,7 +205,6 @@ build_graph(HnswBuild *build)
 	graph->seed = build->shape.seed;
 	graph->allocator = KnnContextAllocator(build->context);
 	graph->check = KnnBuildCheckInterrupts;
-	make_centre(build, &graph->encoder);
 
 	if (!KnnBuildRemotely(build) &&
 		(!KnnBuildWantsExternal(build) || !KnnBuildExternally(build)))
@@ -194,8 +232,8 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 	/* a copy of what the index held before, if this is a rebuild */
 	(void) KnnCacheRemoveIndex(MyDatabaseId, RelationGetRelid(index));
 
-	build.shape = KnnResolveHnswShape(index);
-	KnnStoreColumns(&build.shape, build.columns);
+	build.model = KnnModelOfIndex(index, KNN_METHOD_HNSW);
+	build.shape = KnnResolveHnswShape(index, build.model);
 	KnnBuildReadBegin(&build);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_HNSW_PHASE_READ);
@@ -206,6 +244,8 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 		reltuples = 0;
 	knn_fingerprint_set_free(&build.seen);
 
+	make_codebooks(&build);
+	KnnStoreColumns(&build.shape, build.columns);
 	build_graph(&build);
 	KnnBuildWritePages(&build);
 	if (build.external)
@@ -259,14 +299,9 @@ knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 void
 knn_hnsw_buildempty(Relation index)
 {
-	KnnShape	shape = KnnResolveHnswShape(index);
-	Buffer		buffer;
+	KnnShape	shape = KnnResolveHnswShape(index, KnnModelOfIndex(index, KNN_METHOD_HNSW));
 
-	buffer = ReadBufferExtended(index, INIT_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-	START_CRIT_SECTION();
-	KnnMetaPageInit(BufferGetPage(buffer), &shape);
-	MarkBufferDirty(buffer);
-	log_newpage_buffer(buffer, true);
-	END_CRIT_SECTION();
-	UnlockReleaseBuffer(buffer);
+	/* an empty index has no codebooks */
+	KnnShapeFallBack(&shape);
+	KnnWriteInitFork(index, &shape);
 }

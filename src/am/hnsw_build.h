@@ -45,6 +45,9 @@ typedef struct HnswBuild
 
 	/* second pass */
 	float	   *centre;			/* rotated if the space rotates */
+	const struct KnnModelSource *model; /* NULL: there is none */
+	const knn_pq *pq;			/* of encoder pq */
+	float	   *code_centre;	/* what the index's codes are about */
 	uint32		in_memory;		/* vectors that the graph in memory holds */
 	knn_graph	graph;
 	uint32	   *old_of_new;		/* position in the file of each node */

@@ -63,6 +63,8 @@ encoding_name(knn_encoding encoding)
 			return "byte";
 		case KNN_ENCODING_BINARY:
 			return "binary";
+		case KNN_ENCODING_PQ:
+			break;				/* the server's alone */
 	}
 	elog(ERROR, "unknown encoding %d", (int) encoding);
 	return NULL;				/* not reached */

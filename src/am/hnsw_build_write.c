@@ -7,6 +7,7 @@
 
 #include "am/hnsw_build.h"
 
+#include "am/pq_codebooks.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
 #include "utils/backend_progress.h"
@@ -215,6 +216,9 @@ make_codes(HnswBuild *build, KnnColumnWriter *writer)
 	float	   *scratch = palloc(sizeof(float) * build->shape.dim);
 
 	encoder.encoding = build->shape.encoding;
+	encoder.centre = build->code_centre;
+	encoder.origin = build->code_centre;
+	encoder.pq = build->pq;
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		const void *kept = KnnBuildVectorsGet(&build->read, build->old_of_new[id]);
@@ -236,7 +240,7 @@ copy_codes(HnswBuild *build, KnnColumnWriter *writer)
 {
 	const knn_graph *graph = &build->graph;
 	uint32		factor_bytes = KnnFactorBytes(&build->shape);
-	uint32		code_bytes = knn_code_bytes(build->shape.encoding, build->shape.dim);
+	uint32		code_bytes = KnnCodeSize(&build->shape);
 	char	   *item = palloc0(build->columns[KNN_COLUMN_CODE].width);
 
 	for (uint32 id = 0; id < build->in_memory; id++)
@@ -299,29 +303,18 @@ write_meta(HnswBuild *build, const DuplicateLists *lists)
 	Buffer		buffer = KnnMetaPageBegin(build->index, &build->shape);
 	KnnMetaPage *meta = (KnnMetaPage *) KnnPageContents(BufferGetPage(buffer));
 
+	/* codebooks of a model are there before any vector is */
+	if (build->code_centre)
+		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 	if (build->in_memory > 0)
 	{
 		meta->entry = KnnBuildId(build, graph->entry);
 		meta->entry_level = graph->entry_level;
-		if (build->centre)
-			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_NODE, build->in_memory);
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_UPPER, graph->nupper);
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CHAIN, count_chain_items(build, lists));
 	}
 	build->blocks = KnnMetaPageEnd(buffer);
-}
-
-static void
-write_centre(HnswBuild *build)
-{
-	KnnColumnWriter writer;
-
-	if (build->centre == NULL)
-		return;
-	begin_column(build, &writer, KNN_COLUMN_CENTRE);
-	KnnColumnWriterAppend(&writer, build->centre);
-	end_column(build, &writer);
 }
 
 /*
@@ -339,9 +332,11 @@ KnnBuildWritePages(HnswBuild *build)
 	write_meta(build, &lists);
 	build->next_block = KNN_META_BLOCK + 1;
 	KnnReserveBlocks(build->index, build->blocks);
+	if (build->code_centre)
+		build->next_block = KnnWriteCentre(build->index, build->columns, build->code_centre,
+										   build->pq, build->next_block);
 	if (build->in_memory > 0)
 	{
-		write_centre(build);
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);

@@ -45,7 +45,7 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	IndexOptInfo *info = path->indexinfo;
 	GenericCosts costs = {0};
 	Relation	index;
-	KnnHnswOptions options;
+	double		m;
 	double		ef;
 	double		rows = Max(info->tuples, 1.0);
 	double		dim = 128;
@@ -59,7 +59,9 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		return;
 
 	index = index_open(info->indexoid, NoLock);
-	options = KnnHnswOptionsOf(index);
+	m = KnnHnswOptionsOf(index).m;
+	if (m == 0)
+		m = KnnFrozenShape(index)->m;
 	ef = knn_ef_search > 0 ? knn_ef_search : KnnHnswEfSearch(index, NULL);
 	if (TupleDescAttr(RelationGetDescr(index), 0)->atttypmod >= 0)
 		dim = KnnTypmodDim(TupleDescAttr(RelationGetDescr(index), 0)->atttypmod);
@@ -70,10 +72,10 @@ knn_hnsw_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	genericcostestimate(root, path, loop_count, &costs);
 	page_cost = KnnCostPage(info);
 	score = KnnCostScore(dim);
-	scores = 2 * options.m * UNSEEN_SHARE;
+	scores = 2 * m * UNSEEN_SHARE;
 	expansion = page_cost * (1 + scores * PAGES_PER_SCORE) +
 		scores * score;
-	descent = log(rows) / log(options.m) * 2 * options.m *
+	descent = log(rows) / log(m) * 2 * m *
 		(page_cost + score);
 
 	*startup_cost = descent + Min(ef, rows) * expansion;

@@ -29,7 +29,7 @@
 
 /*
  * Codes of 8 bits, and byte and binary vectors, tell well enough which of two
- * nodes is nearer to a third.  Codes of fewer bits do not: with them a graph
+ * nodes is nearer to a third.  Others do not: with them a graph
  * would grow worse with every insert, so full vectors are compared, if the index
  * keeps them.
  */
@@ -40,7 +40,7 @@ KnnHnswLinkInit(HnswInsert *insert)
 	uint32		dim = shape->dim;
 
 	insert->by_vectors = knn_encoding_is_float(shape->encoding) &&
-		knn_encoding_bits(shape->encoding) < 8 && shape->vectors != KNN_VECTORS_NONE;
+		!knn_encoding_is_fine(shape->encoding) && shape->vectors != KNN_VECTORS_NONE;
 	insert->unit_width = insert->by_vectors ? sizeof(float) * dim : insert->code_width;
 
 	/* candidates of one choice, or a full list with its owner and a new node */
@@ -48,7 +48,7 @@ KnnHnswLinkInit(HnswInsert *insert)
 	insert->units = MemoryContextAllocHuge(CurrentMemoryContext,
 										   mul_size(insert->unit_width, insert->units_room));
 	insert->pair_q8 = palloc(KNN_QUERY_ROOM(dim));
-	insert->pair_qf = palloc(sizeof(float) * KNN_QUERY_ROOM(dim));
+	insert->pair_qf = palloc(sizeof(float) * knn_query_floats(&insert->store->encoder));
 	insert->spare = palloc(sizeof(knn_candidate) * insert->units_room);
 }
 

@@ -163,9 +163,8 @@ KnnMirrorReaderPause(KnnMirrorReader *reader)
 
 /* A node's error bound, from its code in the page. */
 static float
-page_bound(void *state, uint32_t id)
+page_bound(void *state, uint32_t id, float distance)
 {
-	float		distance;
 	float		error;
 
 	KnnPageReaderScore(state, &id, 1, &distance, &error);

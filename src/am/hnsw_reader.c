@@ -110,7 +110,7 @@ score_item(KnnPageReader *reader, const KnnCodeItem *item, float *distance, floa
 	const knn_code_factors *factors = KnnCodeFactors(reader->store, item);
 
 	*distance = knn_query_score(&reader->query, factors, KnnCodeBytes(reader->store, item));
-	*error = knn_query_error(&reader->query, factors);
+	*error = knn_query_error(&reader->query, factors, *distance);
 }
 
 /* Codes that may cross pages: one at a time. */
@@ -218,7 +218,7 @@ KnnPageReaderInit(KnnPageReader *reader, Relation index, KnnStore *store)
 	reader->index = index;
 	reader->store = store;
 	reader->q8 = palloc(KNN_QUERY_ROOM(dim));
-	reader->qf = palloc(sizeof(float) * KNN_QUERY_ROOM(dim));
+	reader->qf = palloc(sizeof(float) * knn_query_floats(&store->encoder));
 	reader->code_scratch = palloc(store->columns[KNN_COLUMN_CODE].width);
 	reader->links = palloc(store->columns[KNN_COLUMN_LINKS].width);
 	reader->upper = palloc(store->columns[KNN_COLUMN_UPPER].width);

@@ -71,7 +71,7 @@
 #define KNN_IVF_PHASE_WRITE		7
 #define KNN_IVF_PHASE_LOG		8
 
-/* Lists probed where knn.nprobes does not tell: the option. */
+/* Lists probed where knn.nprobes does not tell: the option, else the model's. */
 extern int	KnnIvfNprobes(Relation index);
 
 /* ---- ivf_list.c: reading lists and coding about their centroids ---- */

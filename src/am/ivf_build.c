@@ -4,10 +4,12 @@
  *
  *	read	the table's vectors go to a spool: memory, as far as it is not
  *			needed for the training, then a temporary file
- *	train	a sample of them, rotated, is clustered (core/kmeans.h)
+ *	train	a sample of them, rotated, is clustered (core/kmeans.h); or the centroids
+ *			are a model's (am/model_source.h)
  *	assign	each vector is assigned to the list of the nearest centroid; this step and
  *			the one before it are knn-builder's where there is much to do, and it can
- *			(ivf_build_external.c)
+ *			(ivf_build_external.c).  Then encoder pq learns from what is left of a
+ *			sample (am/pq_codebooks.h), or takes the model's codebooks
  *	write	blocks are laid out list after list, and full vectors in the same
  *			order, so that those of a list are neighbours; then all pages are logged
  *			at once
@@ -24,6 +26,8 @@
 #include "am/allocator.h"
 #include "am/shape.h"
 #include "am/build_vectors.h"
+#include "am/model_source.h"
+#include "am/pq_codebooks.h"
 #include "cache/counters.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
@@ -43,6 +47,9 @@ typedef struct IvfBuild
 	MemoryContext context;		/* lives as long as the build */
 	MemoryContext row_context;	/* reset for each row */
 	knn_encoder encoder;		/* with the rotation */
+	const KnnModelSource *model;	/* NULL: centroids and codebooks are learned */
+	const knn_faiss_file *model_file;
+	uint64		pq_memory;		/* for learning codebooks */
 
 	/* after the first pass */
 	KnnBuildVectors read;		/* n vectors, stored form or else elements */
@@ -159,8 +166,27 @@ plan_memory(IvfBuild *build)
 						 (unsigned long long) (least / (1024 * 1024) + 1))));
 	sample = Min(sample, (Max(limit / 8 * 7, least) - centroids) / vector);
 	build->sample_most = (uint32) sample;
+	/* the two samples are there one after the other */
+	build->pq_memory = build->model ? 0 :
+		Min(KnnPqTrainingMemory(&build->shape), Max(limit / 8 * 7, least) - centroids);
 	KnnBuildVectorsBegin(&build->read, build->context, build->kept_size,
-				  limit - centroids - sample * vector);
+						 limit - centroids - Max(sample * vector, build->pq_memory));
+}
+
+/* The model's centroids, rotated as the index's are. */
+static void
+take_centroids(IvfBuild *build)
+{
+	char	   *centroids = KnnModelCentroids(build->model, build->model_file);
+
+	build->nlists = build->shape.nlist;
+	prepare_kmeans(build);
+	for (uint32 list = 0; list < build->nlists && build->encoder.signs; list++)
+		knn_rotation_apply(build->encoder.signs,
+						   (float *) (centroids + (Size) build->kmeans.unit * list),
+						   build->shape.dim);
+	knn_kmeans_set(&build->kmeans, centroids, build->nlists);
+	pfree(centroids);
 }
 
 static void
@@ -261,6 +287,32 @@ sort_by_list(IvfBuild *build)
 	for (uint32 i = 0; i < build->n; i++)
 		build->order[next[build->lists[i]]++] = i;
 	pfree(next);
+}
+
+/* ---- codebooks ---- */
+
+/* What is left of a vector about its centroid. */
+static void
+residual(void *state, uint32 number, float *out)
+{
+	IvfBuild   *build = state;
+	const float *v = rotated_vector(build, number);
+	const float *centroid = (const float *) (build->kmeans.centroids +
+											 (Size) build->kmeans.unit * build->lists[number]);
+
+	for (uint32 i = 0; i < build->shape.dim; i++)
+		out[i] = v[i] - centroid[i];
+}
+
+/* After the vectors have been assigned, which is what the codes are about. */
+static void
+make_codebooks(IvfBuild *build)
+{
+	if (build->shape.encoding != KNN_ENCODING_PQ)
+		return;
+	build->encoder.pq = build->model ? KnnModelCodebooks(build->model, build->model_file) :
+		KnnPqTrain(&build->shape, &build->encoder, build->n, build->pq_memory, residual, build);
+	build->encoder.origin = build->kmeans.mean;
 }
 
 /* ---- write ---- */
@@ -449,7 +501,7 @@ write_pages(IvfBuild *build)
 		meta->entry = 0;
 		meta->entry_level = build->nlists;
 		if (build->kmeans.encoder.centre)
-			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, 1);
+			KnnMetaAddExtent(meta, build->columns, KNN_GROUP_CENTRE, KnnCentreItems(&build->shape));
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_LIST, build->nlists);
 		KnnMetaAddExtent(meta, build->columns, KNN_GROUP_BLOCK, (uint32) nblocks);
 		if (build->layout.has_ids)
@@ -461,13 +513,8 @@ write_pages(IvfBuild *build)
 	if (build->nlists > 0)
 	{
 		if (build->kmeans.encoder.centre)
-		{
-			KnnColumnWriter writer;
-
-			begin_column(build, &writer, KNN_COLUMN_CENTRE);
-			KnnColumnWriterAppend(&writer, build->kmeans.mean);
-			end_column(build, &writer);
-		}
+			build->next_block = KnnWriteCentre(build->index, build->columns, build->kmeans.mean,
+											   build->encoder.pq, build->next_block);
 		write_heads(build, KNN_COLUMN_HEAD);
 		write_heads(build, KNN_COLUMN_COARSE);
 		write_heads(build, KNN_COLUMN_CENTROID);
@@ -521,9 +568,10 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(build.context);
 
-	build.shape = KnnResolveIvfShape(index);
-	KnnStoreColumns(&build.shape, build.columns);
-	KnnIvfLayoutInit(&build.layout, &build.shape);
+	build.model = KnnModelOfIndex(index, KNN_METHOD_IVF);
+	build.shape = KnnResolveIvfShape(index, build.model);
+	if (build.model)
+		build.model_file = KnnModelFile(build.model);
 	build.kept_size = build.shape.vectors == KNN_VECTORS_NONE ?
 		KnnElementsSize(&build.shape) : KnnStoredSize(&build.shape);
 	build.tids_room = 1024;
@@ -533,13 +581,27 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, KNN_IVF_PHASE_READ);
 	reltuples = table_index_build_scan(heap, index, info, true, true, read_row, &build, NULL);
-	count_lists(&build);
-	if (!cluster_externally(&build))
+	if (build.model)
+		take_centroids(&build);
+	else
 	{
-		train(&build);
+		if (build.shape.encoding == KNN_ENCODING_PQ && !KnnPqEnough(index, &build.shape, build.n))
+		{
+			KnnShapeFallBack(&build.shape);
+			build.encoder.encoding = build.shape.encoding;
+		}
+		count_lists(&build);
+	}
+	if (build.model || !cluster_externally(&build))
+	{
+		if (!build.model)
+			train(&build);
 		assign(&build);
 	}
 	sort_by_list(&build);
+	KnnStoreColumns(&build.shape, build.columns);
+	KnnIvfLayoutInit(&build.layout, &build.shape);
+	make_codebooks(&build);
 	write_pages(&build);
 	KnnBuildVectorsEnd(&build.read);
 
@@ -581,7 +643,9 @@ knn_ivf_build(Relation heap, Relation index, IndexInfo *info)
 void
 knn_ivf_buildempty(Relation index)
 {
-	KnnShape	shape = KnnResolveIvfShape(index);
+	KnnShape	shape = KnnResolveIvfShape(index, KnnModelOfIndex(index, KNN_METHOD_IVF));
 
+	/* an empty index has no codebooks */
+	KnnShapeFallBack(&shape);
 	KnnWriteInitFork(index, &shape);
 }

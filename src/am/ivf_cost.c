@@ -16,6 +16,7 @@
 
 #include "am/handler.h"
 #include "am/options.h"
+#include "am/shape.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -43,7 +44,10 @@ knn_ivf_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		return;
 
 	index = index_open(info->indexoid, NoLock);
-	nlist = Min(KnnIvfOptionsOf(index).nlist, rows);
+	nlist = KnnIvfOptionsOf(index).nlist;
+	if (nlist == 0)
+		nlist = KnnFrozenShape(index)->nlist;
+	nlist = Min(nlist, rows);
 	nprobes = knn_nprobes > 0 ? knn_nprobes : KnnIvfNprobes(index);
 	typmod = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	dim = typmod >= 0 ? KnnTypmodDim(typmod) : 128;

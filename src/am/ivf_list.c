@@ -7,6 +7,7 @@
 #include "am/ivf.h"
 
 #include "am/options.h"
+#include "am/shape.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 
@@ -16,7 +17,9 @@
 int
 KnnIvfNprobes(Relation index)
 {
-	return KnnIvfOptionsOf(index).nprobes;
+	int			nprobes = KnnIvfOptionsOf(index).nprobes;
+
+	return nprobes > 0 ? nprobes : (int) KnnFrozenShape(index)->nprobes;
 }
 
 void
@@ -35,7 +38,7 @@ KnnIvfReaderInit(KnnIvfReader *reader, Relation index, KnnStore *store)
 	reader->encoder = store->encoder;
 	reader->centroid = palloc(sizeof(float) * dim);
 	reader->scratch = palloc(widest);
-	reader->qf = palloc(sizeof(float) * KNN_QUERY_ROOM(dim));
+	reader->qf = palloc(sizeof(float) * knn_query_floats(&store->encoder));
 	reader->q8 = palloc(KNN_QUERY_ROOM(dim));
 }
 

@@ -150,7 +150,7 @@ score_block(IvfScan *so, const KnnIvfBlock *block)
 			rows[live].tid = tids[start + i];
 			rows[live].id = layout->has_ids ? KnnIvfIds(block, layout)[start + i] : 0;
 			distances[live] = distances[i];
-			errors[live++] = knn_query_error(&so->query, factors[i]);
+			errors[live++] = knn_query_error(&so->query, factors[i], distances[i]);
 		}
 		so->nrows += live;
 		add_candidates(so, live, distances, errors);
@@ -180,7 +180,7 @@ score_wide(IvfScan *so, const KnnIvfBlock *block)
 								 so->reader.scratch, &buffer);
 		factors = KnnCodeFactors(store, item);
 		distance = knn_query_score(&so->query, factors, KnnCodeBytes(store, item));
-		error = knn_query_error(&so->query, factors);
+		error = knn_query_error(&so->query, factors, distance);
 		if (BufferIsValid(buffer))
 			ReleaseBuffer(buffer);
 		so->rows[so->nrows].tid = tids[i];
@@ -197,7 +197,12 @@ read_list(IvfScan *so, uint32 list)
 	uint32		steps = 0;
 
 	KnnIvfSelect(reader, list);
-	knn_query_prepare_rotated(&so->query, &reader->encoder, so->rotated, reader->q8, reader->qf);
+	if (so->nprobed == 0)
+		knn_query_prepare_rotated(&so->query, &reader->encoder, so->rotated,
+								  reader->q8, reader->qf);
+	else
+		knn_query_move_rotated(&so->query, &reader->encoder, so->rotated,
+							   reader->q8, reader->qf);
 	for (next = KnnIvfFirstBlock(reader, list); next != KNN_IVF_NO_BLOCK;)
 	{
 		Buffer		buffer = KnnIvfPinBlock(reader, next - 1);

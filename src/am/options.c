@@ -124,7 +124,7 @@ KnnOptionsInit(void)
 	hnsw_options = add_reloption_kind();
 	add_int_reloption(hnsw_options, "m",
 					  "Neighbours of a node per level; at level 0 it has room for twice as many",
-					  KNN_HNSW_DEFAULT_M, KNN_HNSW_MIN_M, KNN_HNSW_MAX_M,
+					  0, KNN_HNSW_MIN_M, KNN_HNSW_MAX_M,
 					  AccessExclusiveLock);
 	add_int_reloption(hnsw_options, "ef_construction",
 					  "Width of the search for a new node's neighbours",
@@ -147,11 +147,11 @@ KnnOptionsInit(void)
 	ivf_options = add_reloption_kind();
 	add_int_reloption(ivf_options, "nlist",
 					  "Lists that the vectors are divided into",
-					  KNN_IVF_DEFAULT_NLIST, 1, KNN_IVF_MAX_NLIST,
+					  0, 1, KNN_IVF_MAX_NLIST,
 					  AccessExclusiveLock);
 	add_int_reloption(ivf_options, "nprobes",
 					  "Lists that a query looks at, unless knn.nprobes is set",
-					  KNN_IVF_DEFAULT_NPROBES, 1, KNN_IVF_MAX_NLIST,
+					  0, 1, KNN_IVF_MAX_NLIST,
 					  ShareUpdateExclusiveLock);
 	KnnCodeOptionsRegister(ivf_options);
 	DefineCustomIntVariable("knn.ef_search",
@@ -213,7 +213,11 @@ KnnHnswOptionsParse(Datum reloptions, bool validate)
 										   table, lengthof(table));
 
 	if (raw && validate)
+	{
 		KnnCodeOptionsCheck(raw, &raw->code);
+		if (KnnCodeOptionsDecode(raw, &raw->code).model_id && (raw->m || raw->ef_construction))
+			KnnRefuseWithModel(raw->m ? "m" : "ef_construction");
+	}
 	return (bytea *) raw;
 }
 
@@ -221,7 +225,6 @@ KnnHnswOptions
 KnnHnswOptionsOf(Relation index)
 {
 	KnnHnswOptions options = {
-		.m = KNN_HNSW_DEFAULT_M,
 		.remote_build = true
 	};
 	const char *size_min = KNN_DEFAULT_REMOTE_SIZE_MIN;
@@ -237,6 +240,8 @@ KnnHnswOptionsOf(Relation index)
 		options.code = KnnCodeOptionsDecode(raw, &raw->code);
 	}
 	options.remote_size_min = parse_size("remote_index_build_size_min", size_min);
+	if (options.code.model_id == NULL && options.m == 0)
+		options.m = KNN_HNSW_DEFAULT_M;
 	return options;
 }
 
@@ -253,17 +258,18 @@ KnnIvfOptionsParse(Datum reloptions, bool validate)
 										  table, lengthof(table));
 
 	if (raw && validate)
+	{
 		KnnCodeOptionsCheck(raw, &raw->code);
+		if (KnnCodeOptionsDecode(raw, &raw->code).model_id && raw->nlist)
+			KnnRefuseWithModel("nlist");
+	}
 	return (bytea *) raw;
 }
 
 KnnIvfOptions
 KnnIvfOptionsOf(Relation index)
 {
-	KnnIvfOptions options = {
-		.nlist = KNN_IVF_DEFAULT_NLIST,
-		.nprobes = KNN_IVF_DEFAULT_NPROBES
-	};
+	KnnIvfOptions options = {0};
 	IvfReloptions *raw = (IvfReloptions *) index->rd_options;
 
 	if (raw)
@@ -271,6 +277,11 @@ KnnIvfOptionsOf(Relation index)
 		options.nlist = raw->nlist;
 		options.nprobes = raw->nprobes;
 		options.code = KnnCodeOptionsDecode(raw, &raw->code);
+	}
+	if (options.code.model_id == NULL)
+	{
+		options.nlist = options.nlist > 0 ? options.nlist : KNN_IVF_DEFAULT_NLIST;
+		options.nprobes = options.nprobes > 0 ? options.nprobes : KNN_IVF_DEFAULT_NPROBES;
 	}
 	return options;
 }

@@ -16,8 +16,8 @@ typedef enum KnnEncoder
 	KNN_ENCODER_FLAT,
 	KNN_ENCODER_SQ,
 	KNN_ENCODER_BINARY,
-	/* known, but not for indexes yet: */
 	KNN_ENCODER_PQ,
+	/* known, but not for indexes yet: */
 	KNN_ENCODER_LVQ,
 	KNN_ENCODER_LEANVEC
 } KnnEncoder;
@@ -44,11 +44,14 @@ typedef struct KnnCodeOptions
 	KnnSwitch	random_rotation;
 	KnnSwitch	enable_adc;
 	KnnSwitch	store_vectors;
+	int			pq_m;			/* of encoder pq */
+	int			code_size;
+	const char *model_id;		/* NULL: not given */
 } KnnCodeOptions;
 
 typedef struct KnnHnswOptions
 {
-	int			m;				/* never 0 */
+	int			m;				/* never 0 but with a model */
 	int			ef_construction;
 	int			ef_search;		/* use KnnHnswEfSearch of shape.h */
 	bool		remote_build;	/* may be built remotely */
@@ -58,7 +61,7 @@ typedef struct KnnHnswOptions
 
 typedef struct KnnIvfOptions
 {
-	int			nlist;			/* never 0, nor is the other */
+	int			nlist;			/* never 0 but with a model, as is the other */
 	int			nprobes;
 	KnnCodeOptions code;
 } KnnIvfOptions;
@@ -79,6 +82,7 @@ typedef struct KnnIvfOptions
 #define KNN_IVF_DEFAULT_NPROBES				1
 
 #define KNN_MAX_COMPRESSION					32
+#define KNN_PQ_MAX_COMPRESSION				64
 
 #define KNN_MIN_OVERSAMPLE					1.0
 #define KNN_MAX_OVERSAMPLE					100.0
@@ -119,6 +123,19 @@ extern KnnIvfOptions KnnIvfOptionsOf(Relation index);
 extern int	KnnParseCompressionLevel(const char *value);
 extern KnnEncoder KnnParseEncoder(const char *value);
 extern const char *KnnEncoderName(KnnEncoder encoder);
+
+/* Codes of encoder pq: the default of code_size, and the most parts. */
+#define KNN_PQ_DEFAULT_CODE_SIZE			8
+#define KNN_PQ_MAX_M						1023
+
+/* ERROR unless pq_m divides the dimension. */
+extern void KnnCheckPqParts(int dim, int pq_m);
+
+/*
+ * The compression level that codes of encoder pq count as, for elements of so many
+ * bits: the highest that they reach, up to 64.
+ */
+extern int	KnnPqLevel(int element_bits, int dim, int pq_m, int code_size);
 
 /*
  * The compression level of float vectors that encoder flat, sq or binary comes to;

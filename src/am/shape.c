@@ -17,6 +17,10 @@
  * encoder, the highest of the column in mode on_disk, and otherwise 1x.  Vectors
  * of byte and binary columns are their own codes, at 1x alone.
  *
+ * The level of encoder pq is the highest that its codes reach, and up to 64x; what
+ * the index keeps for exact distances are the column's own elements.  An index made
+ * from a model has the model's encoder.
+ *
  * Levels up to 4x differ in what the index keeps for exact distances, in what is
  * worth holding in memory, and in the first pass of a search with rescoring; all
  * of them search 8-bit codes, which lose next to nothing.
@@ -27,6 +31,7 @@
 
 #include <math.h>
 
+#include "am/model_source.h"
 #include "am/opclass.h"
 #include "am/options.h"
 #include "core/space.h"
@@ -59,12 +64,25 @@ code_bits(KnnDataType data_type, int level)
 	return Min(8, highest_level(data_type) / level);
 }
 
+static int
+code_size(const KnnCodeOptions *options)
+{
+	return options->code_size > 0 ? options->code_size : KNN_PQ_DEFAULT_CODE_SIZE;
+}
+
 /* The level that options come to.  They are consistent, but may not suit the column. */
 static int
-resolve_level(const KnnCodeOptions *options, KnnDataType data_type)
+resolve_level(const KnnCodeOptions *options, KnnDataType data_type, uint32 dim)
 {
+	if (options->encoder == KNN_ENCODER_PQ)
+		return KnnPqLevel(highest_level(data_type), dim, options->pq_m, code_size(options));
 	if (options->encoder != KNN_ENCODER_UNSET)
-		return KnnEncoderLevel(options->encoder, options->bits);
+	{
+		int			level = KnnEncoderLevel(options->encoder, options->bits);
+
+		/* a model's; elements of 16 bits are half way there */
+		return data_type == KNN_DATA_HALF ? Max(level / 2, 1) : level;
+	}
 	if (options->compression != 0)
 		return options->compression;
 	return options->mode == KNN_MODE_ON_DISK ? highest_level(data_type) : 1;
@@ -113,13 +131,14 @@ check_space(const KnnShape *shape)
 
 /* What options ask of the column. */
 static void
-check_data_type(const KnnCodeOptions *options, KnnDataType data_type)
+check_data_type(const KnnCodeOptions *options, KnnDataType data_type, bool from_model)
 {
 	const char *name = KnnDataTypeName(data_type);
 
 	if (data_type == KNN_DATA_FLOAT)
 		return;
-	if (options->encoder > KNN_ENCODER_FLAT)
+	if (options->encoder > KNN_ENCODER_FLAT &&
+		!(data_type == KNN_DATA_HALF && (options->encoder == KNN_ENCODER_PQ || from_model)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("encoder \"%s\" is not supported for vector data type \"%s\"",
@@ -156,7 +175,15 @@ check_rotation(const KnnCodeOptions *options, const KnnShape *shape)
 {
 	int			most = highest_level(shape->data_type) / 8;
 
-	if (knn_space_rotates(shape->space) || shape->compression <= most)
+	if (knn_space_rotates(shape->space))
+		return;
+	if (options->encoder == KNN_ENCODER_PQ)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("encoder \"pq\" is not supported for space type \"%s\"",
+						KnnSpaceName(shape->space)),
+				 errdetail("Codes of pq need space type \"l2\", \"innerproduct\" or \"cosinesimil\".")));
+	if (shape->compression <= most)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -189,6 +216,8 @@ KnnEncodingName(const KnnShape *shape)
 			return "byte";
 		case KNN_ENCODING_BINARY:
 			return "binary";
+		case KNN_ENCODING_PQ:
+			return "pq";
 		default:
 			return "unknown";
 	}
@@ -211,6 +240,27 @@ level_encoding(KnnDataType data_type, int level)
 	}
 }
 
+/* Codes of encoder pq. */
+static void
+resolve_pq(const KnnCodeOptions *options, KnnShape *shape)
+{
+	KnnCheckPqParts(shape->dim, options->pq_m);
+	if (shape->method == KNN_METHOD_HNSW && code_size(options) != 8)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("code_size must be 8 for method \"hnsw\" and encoder \"pq\", not %d",
+						code_size(options))));
+	KnnCheckEncoderLevel(KNN_ENCODER_PQ, 0, shape->compression, options->compression);
+	if (options->mode == KNN_MODE_ON_DISK && shape->compression == 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot specify encoder \"pq\" of compression level \"1x\" when using mode \"on_disk\""),
+				 errhint("Use fewer parts, or a smaller code_size.")));
+	shape->encoding = KNN_ENCODING_PQ;
+	shape->pq_m = options->pq_m;
+	shape->pq_bits = code_size(options);
+}
+
 /* Codes and vectors of the level. */
 static void
 resolve_encoding(const KnnCodeOptions *options, KnnShape *shape)
@@ -229,8 +279,12 @@ resolve_encoding(const KnnCodeOptions *options, KnnShape *shape)
 			break;
 	}
 
-	shape->encoding = level_encoding(shape->data_type, shape->compression);
-	if (shape->data_type == KNN_DATA_HALF || shape->compression == 2)
+	if (options->encoder == KNN_ENCODER_PQ)
+		resolve_pq(options, shape);
+	else
+		shape->encoding = level_encoding(shape->data_type, shape->compression);
+	if (shape->data_type == KNN_DATA_HALF ||
+		(shape->compression == 2 && options->encoder != KNN_ENCODER_PQ))
 		shape->vectors = KNN_VECTORS_HALF;
 	else
 		shape->vectors = KNN_VECTORS_FLOAT;
@@ -238,7 +292,7 @@ resolve_encoding(const KnnCodeOptions *options, KnnShape *shape)
 
 	if (options->store_vectors == KNN_SWITCH_OFF)
 	{
-		if (shape->data_type == KNN_DATA_FLOAT && shape->compression == 2)
+		if (shape->vectors == KNN_VECTORS_HALF && shape->data_type == KNN_DATA_FLOAT)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 options->encoder != KNN_ENCODER_UNSET ?
@@ -249,20 +303,51 @@ resolve_encoding(const KnnCodeOptions *options, KnnShape *shape)
 	}
 }
 
-/* What the methods have in common; the rest is zero. */
-static KnnShape
-resolve_shape(Relation index, KnnMethod method, const KnnCodeOptions *options)
+/* Is the model one for the column and the operator class? */
+static void
+check_model(const KnnModelSource *model, const KnnShape *shape)
 {
+	if (model->dim != shape->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" has dimension %u, the column has %u",
+						model->model_id, model->dim, shape->dim)));
+	if (model->data_type != shape->data_type)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" has data type \"%s\", the column has \"%s\"", model->model_id,
+						KnnDataTypeName(model->data_type), KnnDataTypeName(shape->data_type))));
+	if (model->space != shape->space)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" has space type \"%s\", the operator class has \"%s\"",
+						model->model_id, KnnSpaceName(model->space), KnnSpaceName(shape->space)),
+				 errhint("Create the index with the operator class of the model's space type.")));
+}
+
+/*
+ * What the methods have in common; the rest is zero.  Of a model all but
+ * store_vectors is the model's.
+ */
+static KnnShape
+resolve_shape(Relation index, KnnMethod method, const KnnCodeOptions *given,
+			  const KnnModelSource *model)
+{
+	KnnCodeOptions resolved = model ? model->code : *given;
+	const KnnCodeOptions *options = &resolved;
 	KnnShape	shape;
 
 	memset(&shape, 0, sizeof(shape));
 	column_shape(index, &shape);
 	shape.method = method;
 	shape.space = KnnIndexSpace(index);
+	resolved.store_vectors = given->store_vectors;
+	if (model)
+		check_model(model, &shape);
 	check_space(&shape);
-	check_data_type(options, shape.data_type);
+	check_data_type(options, shape.data_type, model != NULL);
 	shape.mode = options->mode;
-	shape.compression = resolve_level(options, shape.data_type);
+	shape.compression = resolve_level(options, shape.data_type, shape.dim);
 	if (shape.data_type == KNN_DATA_FLOAT || shape.data_type == KNN_DATA_HALF)
 		check_rotation(options, &shape);
 	resolve_encoding(options, &shape);
@@ -274,12 +359,19 @@ resolve_shape(Relation index, KnnMethod method, const KnnCodeOptions *options)
 }
 
 KnnShape
-KnnResolveHnswShape(Relation index)
+KnnResolveHnswShape(Relation index, const KnnModelSource *model)
 {
 	KnnHnswOptions options = KnnHnswOptionsOf(index);
-	KnnShape	shape = resolve_shape(index, KNN_METHOD_HNSW, &options.code);
+	KnnShape	shape = resolve_shape(index, KNN_METHOD_HNSW, &options.code, model);
 	int			ef = default_ef(shape.data_type, shape.compression);
 
+	if (model)
+	{
+		shape.m = model->m;
+		shape.ef_construction = model->ef_construction;
+		shape.ef_search = model->ef_search;
+		return shape;
+	}
 	shape.m = options.m;
 	shape.ef_construction = options.ef_construction > 0 ? options.ef_construction : ef;
 	/* the option goes before this at every scan, so that it can be reset */
@@ -288,15 +380,34 @@ KnnResolveHnswShape(Relation index)
 }
 
 KnnShape
-KnnResolveIvfShape(Relation index)
+KnnResolveIvfShape(Relation index, const KnnModelSource *model)
 {
 	KnnIvfOptions options = KnnIvfOptionsOf(index);
-	KnnShape	shape = resolve_shape(index, KNN_METHOD_IVF, &options.code);
+	KnnShape	shape = resolve_shape(index, KNN_METHOD_IVF, &options.code, model);
 
-	shape.nlist = options.nlist;
-	/* for information: scans look at the option */
-	shape.nprobes = options.nprobes;
+	shape.nlist = model ? model->nlist : options.nlist;
+	/* for information, where there is no model: scans look at the option */
+	shape.nprobes = model ? model->nprobes : options.nprobes;
 	return shape;
+}
+
+void
+KnnShapeFallBack(KnnShape *shape)
+{
+	if (shape->encoding != KNN_ENCODING_PQ)
+		return;
+	shape->encoding = KNN_ENCODING_ROTATED_8;
+	shape->compression = highest_level(shape->data_type) / 8;
+	shape->pq_m = 0;
+	shape->pq_bits = 0;
+}
+
+const KnnShape *
+KnnFrozenShape(Relation index)
+{
+	KnnStore   *store = KnnStoreKnown(index);
+
+	return &(store ? store : KnnStoreOpen(index))->shape;
 }
 
 bool
@@ -304,16 +415,18 @@ KnnShapePossible(const KnnShape *shape)
 {
 	KnnDataType data_type = (KnnDataType) shape->data_type;
 	int			level = shape->compression;
+	bool		pq = shape->encoding == KNN_ENCODING_PQ;
 
 	if (shape->data_type > KNN_DATA_BINARY ||
 		shape->space < KNN_SPACE_L2 || shape->space > KNN_SPACE_HAMMING ||
 		(shape->space == KNN_SPACE_HAMMING) != (data_type == KNN_DATA_BINARY))
 		return false;
-	if (level < 1 || level > highest_level(data_type) || (level & (level - 1)) != 0 ||
+	if (level < 1 || (level & (level - 1)) != 0 ||
+		level > (pq ? KNN_PQ_MAX_COMPRESSION : highest_level(data_type)) ||
 		shape->mode > KNN_MODE_ON_DISK || (shape->mode == KNN_MODE_ON_DISK && level == 1))
 		return false;
 	/* clipping is a parameter of the half precision of 2x */
-	if (shape->clip > (data_type == KNN_DATA_FLOAT && level == 2))
+	if (shape->clip > (data_type == KNN_DATA_FLOAT && level == 2 && !pq))
 		return false;
 	switch (data_type)
 	{
@@ -324,10 +437,17 @@ KnnShapePossible(const KnnShape *shape)
 		default:
 			break;
 	}
-	if (shape->encoding != level_encoding(data_type, level) ||
-		(!knn_space_rotates(shape->space) && level > highest_level(data_type) / 8))
+	if (pq)
+	{
+		if (!knn_pq_possible(shape->dim, shape->pq_m, shape->pq_bits) ||
+			level != KnnPqLevel(highest_level(data_type), shape->dim, shape->pq_m, shape->pq_bits))
+			return false;
+	}
+	else if (shape->pq_m != 0 || shape->pq_bits != 0 ||
+			 shape->encoding != level_encoding(data_type, level) ||
+			 (!knn_space_rotates(shape->space) && level > highest_level(data_type) / 8))
 		return false;
-	if (data_type == KNN_DATA_FLOAT && level == 2)
+	if (data_type == KNN_DATA_FLOAT && level == 2 && !pq)
 		return shape->vectors == KNN_VECTORS_HALF;
 	return shape->vectors == KNN_VECTORS_NONE ||
 		shape->vectors == (data_type == KNN_DATA_HALF ? KNN_VECTORS_HALF : KNN_VECTORS_FLOAT);
@@ -342,9 +462,12 @@ KnnHnswEfSearch(Relation index, const KnnShape *shape)
 
 	if (options.ef_search > 0)
 		return options.ef_search;
+	if (shape == NULL && options.code.model_id)
+		shape = KnnFrozenShape(index);
 	if (shape)
 		return (int) shape->ef_search;
-	return default_ef(data_type, resolve_level(&options.code, data_type));
+	return default_ef(data_type, resolve_level(&options.code, data_type,
+											   typmod >= 0 ? KnnTypmodDim(typmod) : 1));
 }
 
 /*

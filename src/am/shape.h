@@ -10,16 +10,27 @@
 #include "store/store.h"
 #include "utils/rel.h"
 
+struct KnnModelSource;
+
 /*
  * The shape of a knn_hnsw index that is about to be built, with a fresh seed;
  * ERROR when the column, the operator class or the options do not go together.
  * It is kept in the metapage: options that are changed later, ef_search aside,
  * count when the index is rebuilt.
  */
-extern KnnShape KnnResolveHnswShape(Relation index);
+extern KnnShape KnnResolveHnswShape(Relation index, const struct KnnModelSource *model);
 
-/* The same of a knn_ivf index, nprobes aside. */
-extern KnnShape KnnResolveIvfShape(Relation index);
+/*
+ * The same of a knn_ivf index, nprobes aside.  Both take the model that the index is
+ * made from, or NULL.
+ */
+extern KnnShape KnnResolveIvfShape(Relation index, const struct KnnModelSource *model);
+
+/*
+ * Codes for an index whose encoder has nothing to learn from, until it is rebuilt: 8
+ * bits a dimension in place of pq.
+ */
+extern void KnnShapeFallBack(KnnShape *shape);
 
 /*
  * Width of a scan where knn.ef_search does not tell: the option ef_search, else
@@ -27,6 +38,12 @@ extern KnnShape KnnResolveIvfShape(Relation index);
  * reading: the default is then what the options now resolve to.
  */
 extern int	KnnHnswEfSearch(Relation index, const KnnShape *shape);
+
+/*
+ * What the metapage says of an index that was made from a model, of which the options
+ * tell nothing but its name.
+ */
+extern const KnnShape *KnnFrozenShape(Relation index);
 
 /*
  * Could options come to this combination of data type, space, mode, level,

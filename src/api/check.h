@@ -147,11 +147,14 @@ extern void KnnCheckReferences(KnnCheck *check);
 /* Columns centre, code and vector. */
 extern void KnnCheckVectors(KnnCheck *check);
 
+/* All items of the column centre, by a cursor of that; codebooks are among them. */
+extern void KnnCheckCentre(KnnCheck *check, KnnCheckCursor *cursor);
+
 /* ERROR unless the floats of an item are finite numbers. */
 extern void KnnCheckFinite(KnnCheck *check, KnnColumn column, uint32 id, const float *v);
 
 /* Are factors numbers that could be? */
-extern bool KnnCheckFactors(const knn_code_factors *factors);
+extern bool KnnCheckFactors(const KnnCheck *check, const knn_code_factors *factors);
 
 /*
  * Compare a code and its factors (a) with those that its vector gives (b); r is the

@@ -93,7 +93,7 @@ check_vector(ListCheck *lists, const KnnIvfBlock *block, uint32 at)
 		code = KnnCodeBytes(store, item);
 		factors = KnnCodeFactors(store, item);
 	}
-	if (factors && !KnnCheckFactors(factors))
+	if (factors && !KnnCheckFactors(lists->check, factors))
 		return "The code of %s %u has impossible factors.";
 	if (lists->vectors == NULL)
 		return NULL;
@@ -198,7 +198,7 @@ check_centroid(ListCheck *lists, const KnnIvfCoarse *coarse)
 	knn_code_factors expected;
 	const char *wrong;
 
-	if (!KnnCheckFactors(&coarse->factors))
+	if (!KnnCheckFactors(check, &coarse->factors))
 		KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_COARSE, lists->list),
 					 "The code of list %u has impossible factors.", lists->list);
 	if (lists->centroids == NULL)
@@ -211,7 +211,7 @@ check_centroid(ListCheck *lists, const KnnIvfCoarse *coarse)
 
 	/* a code of 8 bits whatever entries have: what is low is compared loosely */
 	knn_encode_rotated(&lists->reader.coarse, centroid, &expected, lists->expected, lists->r);
-	if (knn_encoding_bits(check->store->shape.encoding) < 8)
+	if (!knn_encoding_is_fine(check->store->shape.encoding))
 		return;
 	wrong = KnnCheckCode(check, &coarse->factors, coarse->code, &expected, lists->expected, lists->r);
 	if (wrong)
@@ -279,8 +279,7 @@ KnnCheckLists(KnnCheck *check)
 	lists.scratch = palloc(sizeof(float) * dim);
 	lists.rotated = palloc(Max(KnnElementsSize(&store->shape), sizeof(float) * dim));
 
-	if (store->used[KNN_GROUP_CENTRE] > 0)
-		KnnCheckFinite(check, KNN_COLUMN_CENTRE, 0, store->encoder.centre);
+	KnnCheckCentre(check, cursor_of(check, KNN_COLUMN_CENTRE));
 	for (uint32 i = 0; i < KnnIvfNlists(store); i++)
 	{
 		lists.list = KnnIvfFirstList(store) + i;

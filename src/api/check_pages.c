@@ -255,7 +255,7 @@ KnnCheckMeta(KnnCheck *check)
 		if (meta->extents[i].group == KNN_GROUP_CENTRE)
 			ncentres += meta->extents[i].nitems;
 	}
-	if (ncentres > 1 || meta->used[KNN_GROUP_CENTRE] != ncentres)
+	if ((ncentres > 0 && ncentres != KnnCentreItems(shape)) || meta->used[KNN_GROUP_CENTRE] != ncentres)
 		KnnCheckFail(check, KNN_META_BLOCK, "%u of %u centres are in use.",
 					 meta->used[KNN_GROUP_CENTRE], ncentres);
 }

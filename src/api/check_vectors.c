@@ -7,8 +7,8 @@
  * index was built (another processor, another compiler), so that a component
  * half way between two codes may have got either, and factors may differ in
  * their last digits.  Codes of fewer than 8 bits take the best of several steps,
- * where rounding may decide between two that are as good: of those only the
- * factors are compared, loosely.  Byte and binary vectors are their own codes, and
+ * where rounding may decide between two that are as good, as may two codewords of pq:
+ * of those only the factors are compared, loosely.  Byte and binary vectors are their own codes, and
  * an index may keep no vectors: then there is nothing to compare with.
  */
 #include "postgres.h"
@@ -44,16 +44,41 @@ KnnCheckFinite(KnnCheck *check, KnnColumn column, uint32 id, const float *v)
 	}
 }
 
+/*
+ * The same of pq: of two codewords that are as near either may be in the code, which
+ * decides the factors too.
+ */
+static const char *
+check_pq_code(KnnCheck *check, const knn_code_factors *a, const uint8 *stored,
+			  const knn_code_factors *b, const uint8 *expected)
+{
+	uint32		size = KnnCodeSize(&check->store->shape);
+	uint32		differing = 0;
+
+	for (uint32 i = 0; i < size; i++)
+		differing += stored[i] != expected[i];
+	if (differing > size / 8 + 1)
+		return psprintf("The code of %%s %%u differs from its vector's in %u of %u bytes.",
+						differing, size);
+	if (differing == 0 && !(near(a->norm2, b->norm2, 1e-3f, 1e-4f * fabsf(b->scale) + 1e-4f * b->err) &&
+							near(a->scale, b->scale, 1e-3f, 0) && near(a->err, b->err, 2e-2f, 0)))
+		return psprintf("The code of %%s %%u has factors %g, %g, %g, but its vector's has %g, %g, %g.",
+						a->norm2, a->scale, a->err, b->norm2, b->scale, b->err);
+	return NULL;
+}
+
 /* What is wrong with a code, or NULL. */
 const char *
 KnnCheckCode(KnnCheck *check, const knn_code_factors *a, const uint8 *stored,
 			 const knn_code_factors *b, const uint8 *expected, const float *r)
 {
-	bool		low = knn_encoding_bits(check->store->shape.encoding) < 8;
+	bool		low = !knn_encoding_is_fine(check->store->shape.encoding);
 	uint32		dim = check->store->shape.dim;
 	float		largest = 0;
 	float		length = sqrtf(b->norm2);
 
+	if (check->store->shape.encoding == KNN_ENCODING_PQ)
+		return check_pq_code(check, a, stored, b, expected);
 	if (!low && memcmp(stored, expected, dim) != 0)
 	{
 		for (uint32 i = 0; i < dim; i++)
@@ -80,10 +105,12 @@ KnnCheckCode(KnnCheck *check, const knn_code_factors *a, const uint8 *stored,
 }
 
 bool
-KnnCheckFactors(const knn_code_factors *factors)
+KnnCheckFactors(const KnnCheck *check, const knn_code_factors *factors)
 {
+	/* of pq it has a term of any sign */
 	return !isnan(factors->norm2) && !isnan(factors->scale) && !isnan(factors->err) &&
-		factors->norm2 >= 0 && factors->err >= 0;
+		(factors->norm2 >= 0 || check->store->shape.encoding == KNN_ENCODING_PQ) &&
+		factors->err >= 0;
 }
 
 static void
@@ -91,10 +118,24 @@ check_factors(KnnCheck *check, uint32 node, const KnnCodeItem *item)
 {
 	const knn_code_factors *factors = KnnCodeFactors(check->store, item);
 
-	if (factors && !KnnCheckFactors(factors))
+	if (factors && !KnnCheckFactors(check, factors))
 		KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CODE, node),
 					 "The code of node %u has factors %g, %g, %g.",
 					 node, factors->norm2, factors->scale, factors->err);
+}
+
+void
+KnnCheckCentre(KnnCheck *check, KnnCheckCursor *cursor)
+{
+	for (uint32 i = 0; i < check->store->used[KNN_GROUP_CENTRE]; i++)
+	{
+		const float *item = KnnCheckItem(cursor, i, false);
+
+		if (item == NULL)
+			KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CENTRE, i),
+						 "Item %u of column \"centre\" was never written.", i);
+		KnnCheckFinite(check, KNN_COLUMN_CENTRE, i, item);
+	}
 }
 
 void
@@ -105,7 +146,7 @@ KnnCheckVectors(KnnCheck *check)
 	uint32		width = store->columns[KNN_COLUMN_CODE].width;
 	KnnCheckCursor *codes = palloc(sizeof(KnnCheckCursor));
 	KnnCheckCursor *vectors = palloc(sizeof(KnnCheckCursor));
-	uint32		code_end = store->factor_bytes + knn_code_bytes(store->shape.encoding, dim);
+	uint32		code_end = store->factor_bytes + KnnCodeSize(&store->shape);
 	Size		stored_size = KnnStoredSize(&store->shape);
 	uint32		vector_width = store->columns[KNN_COLUMN_VECTOR].width;
 	knn_code_factors factors;
@@ -114,15 +155,7 @@ KnnCheckVectors(KnnCheck *check)
 	float	   *scratch = palloc(sizeof(float) * dim);
 
 	KnnCheckCursorInit(codes, check, KNN_COLUMN_CENTRE);
-	if (store->used[KNN_GROUP_CENTRE] > 0)
-	{
-		const float *centre = KnnCheckItem(codes, 0, false);
-
-		if (centre == NULL)
-			KnnCheckFail(check, KnnCheckBlockOf(check, KNN_COLUMN_CENTRE, 0),
-						 "The centre was never written.");
-		KnnCheckFinite(check, KNN_COLUMN_CENTRE, 0, centre);
-	}
+	KnnCheckCentre(check, codes);
 
 	KnnCheckCursorInit(codes, check, KNN_COLUMN_CODE);
 	if (stored_size > 0)

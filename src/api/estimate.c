@@ -156,18 +156,6 @@ element_bits(KnnDataType data_type)
 	}
 }
 
-/* The compression level that codes of pq count as: the highest that they reach. */
-static int
-pq_level(const EstimateInput *in)
-{
-	int64		bits = (int64) in->pq_m * in->code_size;
-	int			level = 1;
-
-	while (level < 64 && 32 * (int64) in->dim >= 2 * level * bits)
-		level *= 2;
-	return level;
-}
-
 static void
 check_pq(const EstimateInput *in)
 {
@@ -251,6 +239,13 @@ KnnEstimateIndexMemory(const KnnShape *shape, int64 count)
 		in.nlist = (int32) shape->nlist;
 	else
 		in.m = (int32) shape->m;
+	if (shape->encoding == KNN_ENCODING_PQ)
+	{
+		in.encoder = KNN_ENCODER_PQ;
+		in.pq_m = shape->pq_m;
+		in.code_size = shape->pq_bits;
+		in.segments = 1;
+	}
 
 	return estimate(&in);
 }
@@ -306,7 +301,7 @@ knn_estimate_memory(PG_FUNCTION_ARGS)
 		in.pq_m = integer_argument(fcinfo, PQ_M, "pq_m", 1, MAX_PQ_M, 0);
 		in.code_size = integer_argument(fcinfo, CODE_SIZE, "code_size", 1, MAX_CODE_SIZE, DEFAULT_CODE_SIZE);
 		check_pq(&in);
-		KnnCheckEncoderLevel(in.encoder, 0, pq_level(&in), in.compression);
+		KnnCheckEncoderLevel(in.encoder, 0, KnnPqLevel(32, in.dim, in.pq_m, in.code_size), in.compression);
 	}
 	else
 	{

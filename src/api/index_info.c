@@ -319,7 +319,7 @@ knn_index_info(PG_FUNCTION_ARGS)
 	enum
 	{
 		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH,
-		NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER,
+		NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER, PQ_M, CODE_SIZE, MODEL_ID,
 		COMPRESSION, MODE, STORE_VECTORS, REMOTE_BUILD, REMOTE_SIZE_MIN,
 		VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
 		ENTRY, LEVELS, DEGREE, DRIFT, LIST_DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
@@ -338,6 +338,7 @@ knn_index_info(PG_FUNCTION_ARGS)
 	uint64		covered = 1;	/* the metapage */
 	double		drift;
 	bool		ivf;
+	const char *model_id;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -374,6 +375,13 @@ knn_index_info(PG_FUNCTION_ARGS)
 	values[LONGEST_LIST] = Int64GetDatum((int64) info.lists.longest);
 	nulls[NLIST] = nulls[NPROBES] = nulls[LISTS] = nulls[LONGEST_LIST] = !ivf;
 	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
+	values[PQ_M] = Int32GetDatum((int32) store->shape.pq_m);
+	values[CODE_SIZE] = Int32GetDatum((int32) store->shape.pq_bits);
+	nulls[PQ_M] = nulls[CODE_SIZE] = store->shape.encoding != KNN_ENCODING_PQ;
+	model_id = ivf ? KnnIvfOptionsOf(info.index).code.model_id : KnnHnswOptionsOf(info.index).code.model_id;
+	nulls[MODEL_ID] = model_id == NULL;
+	if (model_id)
+		values[MODEL_ID] = CStringGetTextDatum(model_id);
 	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
 	nulls[MODE] = store->shape.mode == KNN_MODE_UNSET;
 	if (!nulls[MODE])

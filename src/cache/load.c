@@ -34,7 +34,7 @@ stride_of(const KnnStore *store, KnnMirrorColumnId column)
 		case KNN_MIRROR_HEAD:
 			return sizeof(knn_flat_head);
 		case KNN_MIRROR_CODE:
-			return knn_flat_code_stride(knn_code_bytes(store->shape.encoding, store->shape.dim));
+			return knn_flat_code_stride(KnnCodeSize(&store->shape));
 		case KNN_MIRROR_ROW:
 			return sizeof(KnnMirrorRow);
 		default:

@@ -79,7 +79,7 @@ store_code(KnnMirrorView *view, const KnnStore *store, uint32 id, const KnnCodeI
 	if (store->factor_bytes)
 		memcpy(&head->factors, item, sizeof(knn_code_factors));
 	memcpy(item_address(&view->graph.code, id), KnnCodeBytes(store, item),
-		   knn_code_bytes(store->shape.encoding, store->shape.dim));
+		   KnnCodeSize(&store->shape));
 }
 
 void

@@ -391,6 +391,72 @@ encode_residual(const knn_encoder *enc, const float *r, knn_code_factors *factor
 		rotated_factors(r, xbar, dim, largest, factors);
 }
 
+/* Least <r,rhat> as a share of |r|^2 that a scale can be made of. */
+#define LEAST_EXPLAINED 0.01
+
+/*
+ * Encode r, which is rotated and centred, and is changed.  rhat is rotated back to
+ * where r is for the term <c-o, rhat> of core/pq.h.
+ */
+static void
+encode_pq(const knn_encoder *enc, float *r, knn_code_factors *factors, uint8_t *code)
+{
+	const knn_pq *pq = enc->pq;
+	uint32_t	dim = enc->dim;
+	uint8_t		parts[KNN_MAX_DIM];
+	float		rhat[KNN_MAX_DIM];
+	double		rr = 0;
+	double		rx = 0;
+	double		across = 0;
+	double		shift = 0;
+	float		scale;
+
+	knn_rotation_invert(enc->signs, r, dim);
+	knn_pq_nearest(pq, enc->kernels, r, parts);
+	knn_pq_pack(parts, pq->m, pq->bits, code);
+	knn_pq_decode(pq, parts, rhat);
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		rr += (double) r[i] * r[i];
+		rx += (double) r[i] * rhat[i];
+	}
+	factors->norm2 = (float) rr;
+	if (!(rx > LEAST_EXPLAINED * rr) || !isfinite((float) rr))
+	{
+		/* at the centre; or where no codeword is near: the exact distance tells */
+		factors->scale = 0;
+		factors->err = rr > 0 ? INFINITY : 0;
+		return;
+	}
+	scale = (float) (rr / rx);
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		float		f = scale * rhat[i] - r[i];
+
+		across += (double) f * f;
+	}
+	factors->scale = scale;
+	factors->err = pq->share * (float) sqrt(across);
+	if (enc->space == KNN_SPACE_INNER_PRODUCT || enc->centre == enc->origin)
+		return;
+	knn_rotation_apply(enc->signs, rhat, dim);
+	for (uint32_t i = 0; i < dim; i++)
+		shift += (double) rhat[i] * ((enc->centre ? enc->centre[i] : 0) -
+									 (enc->origin ? enc->origin[i] : 0));
+	factors->norm2 += 2.0f * scale * (float) shift;
+}
+
+/* Encode scratch, which is rotated. */
+static void
+encode_rotated(const knn_encoder *enc, knn_code_factors *factors, uint8_t *code, float *scratch)
+{
+	subtract_centre(enc, scratch);
+	if (enc->encoding == KNN_ENCODING_PQ)
+		encode_pq(enc, scratch, factors, code);
+	else
+		encode_residual(enc, scratch, factors, code);
+}
+
 void
 knn_encode(const knn_encoder *enc, const void *v,
 		   knn_code_factors *factors, uint8_t *code, float *scratch)
@@ -401,8 +467,7 @@ knn_encode(const knn_encoder *enc, const void *v,
 		return;
 	}
 	rotate(enc, v, scratch);
-	subtract_centre(enc, scratch);
-	encode_residual(enc, scratch, factors, code);
+	encode_rotated(enc, factors, code, scratch);
 }
 
 void
@@ -415,8 +480,7 @@ knn_encode_rotated(const knn_encoder *enc, const void *v,
 		return;
 	}
 	memcpy(scratch, v, sizeof(float) * enc->dim);
-	subtract_centre(enc, scratch);
-	encode_residual(enc, scratch, factors, code);
+	encode_rotated(enc, factors, code, scratch);
 }
 
 /* ---- queries ---- */
@@ -460,6 +524,12 @@ query_common(knn_query *query, const knn_encoder *enc)
 			enc->space == KNN_SPACE_L1 ? kernels->l1_s8 :
 			enc->space == KNN_SPACE_LINF ? kernels->linf_s8 : kernels->inner_product_s8;
 	}
+	else if (enc->encoding == KNN_ENCODING_PQ)
+	{
+		query->form = enc->space == KNN_SPACE_INNER_PRODUCT ? KNN_FORM_PQ_INNER_PRODUCT : KNN_FORM_PQ;
+		query->pq = enc->pq;
+		query->kernels = kernels;
+	}
 	else
 		query->form = enc->signs == NULL ? KNN_FORM_DECODED :
 			enc->space == KNN_SPACE_INNER_PRODUCT ? KNN_FORM_INNER_PRODUCT : KNN_FORM_L2;
@@ -471,6 +541,14 @@ knn_query_scores(const knn_query *query, const knn_code_factors *const *factors,
 {
 	int32_t		dots[DOTS_AT_ONCE];
 
+	if (query->pq)
+	{
+		knn_pq_sums(query->kernels, query->pq->m, query->pq->bits, query->table,
+					codes, n, distance);
+		for (uint32_t i = 0; i < n; i++)
+			distance[i] = knn_query_pq_distance(query, factors[i], distance[i]);
+		return;
+	}
 	if (!query->dots || (query->form != KNN_FORM_L2 && query->form != KNN_FORM_INNER_PRODUCT))
 	{
 		for (uint32_t i = 0; i < n; i++)
@@ -556,10 +634,63 @@ query_raw(knn_query *query, const knn_encoder *enc, const void *v)
 		query->base = (float) enc->kernels->inner_product_s8(v, v, enc->dim);
 }
 
+/* What of a pq query depends on the centre; q is rotated. */
+static void
+query_pq_centre(knn_query *query, const knn_encoder *enc, const float *q)
+{
+	const knn_kernels *kernels = enc->kernels;
+	uint32_t	dim = enc->dim;
+
+	if (enc->space == KNN_SPACE_INNER_PRODUCT)
+		query->base = enc->centre ? -kernels->inner_product_f32(enc->centre, q, dim) : 0;
+	else
+		query->base = enc->centre ? kernels->l2_squared_f32(enc->centre, q, dim) :
+			kernels->inner_product_f32(q, q, dim);
+}
+
+/* Prepare qf, which is a rotated query; the table follows it. */
+static void
+query_pq(knn_query *query, const knn_encoder *enc, float *qf)
+{
+	uint32_t	dim = enc->dim;
+	float	   *table = qf + KNN_QUERY_ROOM(dim);
+
+	query_pq_centre(query, enc, qf);
+	if (enc->space == KNN_SPACE_INNER_PRODUCT)
+	{
+		query->slope = -1;
+		query->norm = sqrtf(enc->kernels->inner_product_f32(qf, qf, dim));
+	}
+	else
+	{
+		query->slope = -2;
+		for (uint32_t i = 0; i < dim && enc->origin; i++)
+			qf[i] -= enc->origin[i];
+	}
+	knn_rotation_invert(enc->signs, qf, dim);
+	knn_pq_table(enc->pq, enc->kernels, qf, table);
+	query->table = table;
+}
+
+void
+knn_query_move_rotated(knn_query *query, const knn_encoder *enc, const void *v,
+					   int8_t *q8, float *qf)
+{
+	if (query->pq)
+		query_pq_centre(query, enc, v);
+	else
+		knn_query_prepare_rotated(query, enc, v, q8, qf);
+}
+
 /* Prepare qf, which is a rotated float query. */
 static void
 query_float(knn_query *query, const knn_encoder *enc, int8_t *q8, float *qf)
 {
+	if (query->pq)
+	{
+		query_pq(query, enc, qf);
+		return;
+	}
 	if (enc->signs == NULL)
 	{
 		subtract_centre(enc, qf);
@@ -608,6 +739,29 @@ knn_query_prepare_rotated(knn_query *query, const knn_encoder *enc, const void *
 	query_float(query, enc, q8, qf);
 }
 
+/*
+ * The vector that a code of pq stands for as a query, but for its distance from the
+ * centre, which is known better.  (Of a centre that is the origin, as that of a
+ * graph.)
+ */
+static void
+query_from_pq(knn_query *query, const knn_encoder *enc, const knn_code_factors *factors,
+			  const uint8_t *code, float *qf)
+{
+	uint8_t		parts[KNN_MAX_DIM];
+
+	knn_pq_unpack(code, enc->pq->m, enc->pq->bits, parts);
+	knn_pq_decode(enc->pq, parts, qf);
+	for (uint32_t i = 0; i < enc->dim; i++)
+		qf[i] *= factors->scale;
+	knn_rotation_apply(enc->signs, qf, enc->dim);
+	for (uint32_t i = 0; i < enc->dim && enc->centre; i++)
+		qf[i] += enc->centre[i];
+	query_pq(query, enc, qf);
+	if (query->form == KNN_FORM_PQ)
+		query->base = factors->norm2;
+}
+
 void
 knn_query_from_code(knn_query *query, const knn_encoder *enc,
 					const knn_code_factors *factors, const uint8_t *code,
@@ -622,6 +776,11 @@ knn_query_from_code(knn_query *query, const knn_encoder *enc,
 	if (!knn_encoding_is_float(enc->encoding))
 	{
 		query_raw(query, enc, code);
+		return;
+	}
+	if (query->pq)
+	{
+		query_from_pq(query, enc, factors, code, qf);
 		return;
 	}
 

@@ -28,6 +28,11 @@
  * is the certain bound |r - scale*xbar| in the same norm.
  *
  * byte and binary vectors are their own codes; their distances are exact.
+ *
+ * Codes of product quantization (core/pq.h) have the same scale and a query of
+ * floats.  Their factor norm2 also has what depends on the centre alone, so that
+ * one table of a query serves all lists; under inner product it is |r|^2.
+ *
  * Another kind of code is a further knn_encoding with its cases here: nothing
  * outside this file looks into a code.
  */
@@ -38,6 +43,7 @@
 #include <stdint.h>
 
 #include "core/distance.h"
+#include "core/pq.h"
 #include "core/space.h"
 
 /* Encodings; the numbers are stored in index metapages. */
@@ -48,7 +54,8 @@ typedef enum knn_encoding
 	KNN_ENCODING_ROTATED_2 = 3,
 	KNN_ENCODING_ROTATED_1 = 4,
 	KNN_ENCODING_BYTE = 5,		/* int8 vectors are their own codes */
-	KNN_ENCODING_BINARY = 6		/* and so are bits */
+	KNN_ENCODING_BINARY = 6,	/* and so are bits */
+	KNN_ENCODING_PQ = 7
 } knn_encoding;
 
 /*
@@ -60,7 +67,7 @@ typedef enum knn_encoding
 
 typedef struct knn_code_factors
 {
-	float		norm2;			/* |r|^2; of a byte vector |x|^2 */
+	float		norm2;			/* |r|^2; of a byte vector |x|^2; of pq see above */
 	float		scale;
 	float		err;			/* bound, per unit of query norm if rotated */
 } knn_code_factors;
@@ -75,6 +82,9 @@ typedef struct knn_encoder
 	const float *centre;		/* dim floats, rotated when signs is set; NULL
 								 * is zero */
 	const knn_kernels *kernels;
+	/* of KNN_ENCODING_PQ */
+	const knn_pq *pq;
+	const float *origin;		/* what tables are about, rotated; NULL is zero */
 } knn_encoder;
 
 /* How a query's distance is computed from a code. */
@@ -86,12 +96,15 @@ typedef enum knn_query_form
 	KNN_FORM_BYTE,
 	KNN_FORM_BYTE_INNER_PRODUCT,
 	KNN_FORM_BYTE_COSINE,
-	KNN_FORM_BINARY
+	KNN_FORM_BINARY,
+	KNN_FORM_PQ,
+	KNN_FORM_PQ_INNER_PRODUCT
 } knn_query_form;
 
 /*
  * A query made ready to be scored against codes.  q8 and qf are the caller's
- * memory, KNN_QUERY_ROOM(dim) elements each, and must live as long as the query.
+ * memory, KNN_QUERY_ROOM(dim) and knn_query_floats() elements, and must live as long
+ * as the query.
  */
 typedef struct knn_query
 {
@@ -106,6 +119,9 @@ typedef struct knn_query
 	int32_t		bias;			/* times sum of q8, taken off the dot product */
 	const int8_t *q8;			/* coded query, or a byte or binary one */
 	const float *qf;			/* centred query, KNN_FORM_DECODED only */
+	const float *table;			/* of pq */
+	const knn_pq *pq;
+	const knn_kernels *kernels;
 	int32_t		(*dot) (const uint8_t *code, const int8_t *query, uint32_t length);
 	void		(*dots) (const uint8_t *const *codes, uint32_t n, const int8_t *query,
 						 uint32_t length, int32_t *out);	/* NULL: dot one by one */
@@ -118,17 +134,36 @@ typedef struct knn_query
 /* Packed codes pad the query to a multiple of 8 dimensions. */
 #define KNN_QUERY_ROOM(dim) (((dim) + 7) / 8 * 8)
 
+/* Floats of a query's memory qf. */
+static inline size_t
+knn_query_floats(const knn_encoder *enc)
+{
+	return KNN_QUERY_ROOM(enc->dim) +
+		(enc->encoding == KNN_ENCODING_PQ ? knn_pq_table_floats(enc->pq) : 0);
+}
+
 /* Are vectors of the encoding floats (not bytes or bits)? */
 static inline bool
 knn_encoding_is_float(knn_encoding encoding)
 {
-	return encoding < KNN_ENCODING_BYTE;
+	return encoding != KNN_ENCODING_BYTE && encoding != KNN_ENCODING_BINARY;
 }
 
-/* Bits a dimension: 8, 4, 2 or 1. */
+/* Bits a dimension: 8, 4, 2 or 1.  Not of pq. */
 extern uint32_t knn_encoding_bits(knn_encoding encoding);
 
-/* Bytes of a code, without factors. */
+/*
+ * Do codes keep next to all of a vector?  Where not, distances between two codes
+ * are no good to build a graph by.
+ */
+static inline bool
+knn_encoding_is_fine(knn_encoding encoding)
+{
+	return encoding == KNN_ENCODING_BINARY ||
+		(encoding != KNN_ENCODING_PQ && knn_encoding_bits(encoding) == 8);
+}
+
+/* Bytes of a code, without factors.  Of pq see knn_pq_code_bytes. */
 extern uint32_t knn_code_bytes(knn_encoding encoding, uint32_t dim);
 
 /* Does a distance need the factors?  Where not, they need not be kept. */
@@ -164,6 +199,13 @@ extern void knn_query_prepare_rotated(knn_query *query, const knn_encoder *enc,
 									  const void *v, int8_t *q8, float *qf);
 
 /*
+ * Prepare a query anew that was prepared with the same v, q8 and qf, after the
+ * encoder's centre has changed: of pq less is to be done.
+ */
+extern void knn_query_move_rotated(knn_query *query, const knn_encoder *enc,
+								   const void *v, int8_t *q8, float *qf);
+
+/*
  * Prepare v (as for knn_encode) as a query.  q8, qf: see knn_query.
  */
 extern void knn_query_prepare(knn_query *query, const knn_encoder *enc,
@@ -197,6 +239,16 @@ knn_query_distance(const knn_query *query, const knn_code_factors *factors, int3
 		query->base + product;
 }
 
+/* The same from the sum of a table. */
+static inline float
+knn_query_pq_distance(const knn_query *query, const knn_code_factors *factors, float sum)
+{
+	float		product = query->slope * factors->scale * sum;
+
+	return query->form == KNN_FORM_PQ ? factors->norm2 + query->base + product :
+		query->base + product;
+}
+
 /*
  * Estimated distance between the query and a code.  factors may be NULL where
  * knn_code_has_factors says so.
@@ -222,6 +274,15 @@ knn_query_score(const knn_query *query, const knn_code_factors *factors,
 								   query->base, factors->norm2);
 		case KNN_FORM_BINARY:
 			return (float) query->hamming(code, (const uint8_t *) query->q8, query->length);
+		case KNN_FORM_PQ:
+		case KNN_FORM_PQ_INNER_PRODUCT:
+			{
+				float		sum;
+
+				knn_pq_sums(query->kernels, query->pq->m, query->pq->bits, query->table,
+							&code, 1, &sum);
+				return knn_query_pq_distance(query, factors, sum);
+			}
 	}
 	return 0;
 }
@@ -231,11 +292,27 @@ extern void knn_query_scores(const knn_query *query, const knn_code_factors *con
 							 const uint8_t *const *codes, uint32_t n, float *distance);
 
 /*
- * Bound of the error of that estimate: probable for spaces that rotate, certain
- * for L1 and L-infinity (up to rounding), zero for byte and binary vectors.
+ * What to take off an estimate of pq for the least that the distance can be: the
+ * bound of core/pq.h, as a quotient of sums, which err = infinity makes 0.
  */
 static inline float
-knn_query_error(const knn_query *query, const knn_code_factors *factors)
+knn_query_pq_error(const knn_code_factors *factors, float distance)
+{
+	float		root;
+
+	if (!(distance > 0))
+		return 0;
+	root = sqrtf(factors->err * factors->err + distance) + factors->err;
+	return distance - (distance / root) * (distance / root);
+}
+
+/*
+ * Bound of the error of that estimate, by which the distance may be less: probable
+ * for spaces that rotate, certain for L1 and L-infinity (up to rounding), zero for
+ * byte and binary vectors.
+ */
+static inline float
+knn_query_error(const knn_query *query, const knn_code_factors *factors, float distance)
 {
 	switch (query->form)
 	{
@@ -244,6 +321,10 @@ knn_query_error(const knn_query *query, const knn_code_factors *factors)
 			return factors->err * query->norm + sqrtf(factors->norm2) * query->err;
 		case KNN_FORM_DECODED:
 			return factors->err;
+		case KNN_FORM_PQ:
+			return knn_query_pq_error(factors, distance);
+		case KNN_FORM_PQ_INNER_PRODUCT:
+			return factors->err * query->norm;
 		default:
 			return 0;
 	}

@@ -85,6 +85,18 @@ typedef struct knn_kernels
 	float		(*linf_u8f32) (const uint8_t *code, const float *query,
 							   float scale, float offset, uint32_t dim);
 
+	/*
+	 * Product quantization (pq.h).  For each of n codes of m bytes, the sum over j of
+	 * table[(j << shift) + code[j]]: code[j] is below 1 << shift, and the order of
+	 * summation does not depend on n.
+	 */
+	void		(*lookups_f32) (const uint8_t *const *codes, uint32_t n, const float *table,
+								uint32_t m, uint32_t shift, float *out);
+
+	/* out[k] = sum over i < nv of v[i] * rows[i * width + k], k < width */
+	void		(*products_f32) (const float *v, uint32_t nv, const float *rows,
+								 uint32_t width, float *out);
+
 	/* conversions; f32_to_f16 rounds to nearest even, overflow gives infinity */
 	void		(*f16_to_f32) (const knn_half *in, float *out, uint32_t dim);
 	void		(*f32_to_f16) (const float *in, knn_half *out, uint32_t dim);

@@ -712,6 +712,8 @@ const knn_kernels knn_kernels_avx512 = {
 	.sum_u8 = sum_u8,
 	.l1_u8f32 = l1_u8f32,
 	.linf_u8f32 = linf_u8f32,
+	.lookups_f32 = knn_lookups_f32_avx2,
+	.products_f32 = knn_products_f32_avx2,
 	.f16_to_f32 = f16_to_f32,
 	.f32_to_f16 = f32_to_f16,
 };

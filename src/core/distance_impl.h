@@ -41,6 +41,18 @@ extern const knn_kernels knn_kernels_dotprod;
 #endif
 #endif
 
+/* pq_kernels.c */
+extern void knn_lookups_f32_scalar(const uint8_t *const *codes, uint32_t n, const float *table,
+								   uint32_t m, uint32_t shift, float *out);
+extern void knn_products_f32_scalar(const float *v, uint32_t nv, const float *rows,
+									uint32_t width, float *out);
+#ifdef KNN_KERNELS_X86
+extern void knn_lookups_f32_avx2(const uint8_t *const *codes, uint32_t n, const float *table,
+								 uint32_t m, uint32_t shift, float *out);
+extern void knn_products_f32_avx2(const float *v, uint32_t nv, const float *rows,
+								  uint32_t width, float *out);
+#endif
+
 /*
  * Sum of field * query over bytes from..nbytes - 1 of a code with per fields to a
  * byte (see distance.h): the scalar kernels, and the ends of the others.

@@ -197,17 +197,17 @@ flat_score(void *state, const uint32_t *ids, uint32_t n, float *distance, float 
 
 		distance[i] = knn_query_score(reader->query, factors, (const uint8_t *)
 									  knn_flat_item(&reader->graph->code, ids[i]));
-		error[i] = knn_query_error(reader->query, factors);
+		error[i] = knn_query_error(reader->query, factors, distance[i]);
 	}
 }
 
 static float
-flat_bound(void *state, uint32_t id)
+flat_bound(void *state, uint32_t id, float distance)
 {
 	knn_flat_reader *reader = state;
 
 	return knn_query_error(reader->query, (const knn_code_factors *)
-						   knn_flat_item(&reader->graph->head, id));
+						   knn_flat_item(&reader->graph->head, id), distance);
 }
 
 static void

@@ -687,7 +687,8 @@ run_live(knn_search *s, uint32_t level)
 	for (uint32_t i = 0; s->reader.bound && i < s->nbeam; i++)
 	{
 		if (!(s->beam[i].flags & KNN_CANDIDATE_EXACT))
-			s->beam[i].error = s->reader.bound(s->reader.state, s->beam[i].id);
+			s->beam[i].error = s->reader.bound(s->reader.state, s->beam[i].id,
+												s->beam[i].distance);
 	}
 	return KNN_OK;
 }

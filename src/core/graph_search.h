@@ -70,8 +70,8 @@ typedef struct knn_reader
 	void		(*score_fetched) (void *state, const void *const *places, uint32_t n,
 								  float *distance);
 
-	/* The error bound of one node. */
-	float		(*bound) (void *state, uint32_t id);
+	/* The error bound of one node, by its estimated distance. */
+	float		(*bound) (void *state, uint32_t id, float distance);
 
 	/* Exact distance of a node to the query; NULL unless a search is guided. */
 	float		(*exact) (void *state, uint32_t id);

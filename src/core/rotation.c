@@ -303,3 +303,23 @@ knn_rotation_apply(const uint8_t *signs, float *v, uint32_t dim)
 		}
 	}
 }
+
+/* Each step is its own inverse; they are done in reverse order. */
+void
+knn_rotation_invert(const uint8_t *signs, float *v, uint32_t dim)
+{
+	uint32_t	log2n = 31 - (uint32_t) __builtin_clz(dim);
+	uint32_t	n = 1u << log2n;
+
+	for (int round = KNN_ROTATION_ROUNDS - 1; round >= 0; round--)
+	{
+		if (n == dim || round % 2 == 0)
+			hadamard(v, log2n);
+		else
+		{
+			mix_halves(v, dim);
+			hadamard(v + (dim - n), log2n);
+		}
+		flip_signs(signs + (size_t) round * ((dim + 7) / 8), v, dim);
+	}
+}

@@ -43,4 +43,7 @@ extern void knn_rotation_init(uint8_t *signs, uint32_t dim, uint64_t seed);
  */
 extern void knn_rotation_apply(const uint8_t *signs, float *v, uint32_t dim);
 
+/* The way back: what knn_rotation_apply made of v. */
+extern void knn_rotation_invert(const uint8_t *signs, float *v, uint32_t dim);
+
 #endif

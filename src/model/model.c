@@ -68,7 +68,13 @@ enum
 Oid
 KnnModelTable(FunctionCallInfo fcinfo)
 {
-	Oid			table = get_relname_relid("knn_model", get_func_namespace(fcinfo->flinfo->fn_oid));
+	return KnnModelTableOf(fcinfo->flinfo->fn_oid);
+}
+
+Oid
+KnnModelTableOf(Oid function)
+{
+	Oid			table = get_relname_relid("knn_model", get_func_namespace(function));
 
 	if (!OidIsValid(table))
 		ereport(ERROR,

@@ -58,7 +58,8 @@ typedef struct KnnModel
 	HeapTuple	tuple;			/* the row; NULL of a new one */
 } KnnModel;
 
-/* The table, beside the function that is called. */
+/* The table, beside a function of the extension, or the one that is called. */
+extern Oid	KnnModelTableOf(Oid function);
 extern Oid	KnnModelTable(FunctionCallInfo fcinfo);
 
 /*

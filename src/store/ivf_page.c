@@ -23,7 +23,7 @@ entry_bytes(const KnnShape *shape, bool ids, bool codes)
 	if (ids)
 		bytes += sizeof(uint32);
 	if (codes)
-		bytes += KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim);
+		bytes += KnnFactorBytes(shape) + KnnCodeSize(shape);
 	return bytes;
 }
 
@@ -51,7 +51,7 @@ KnnIvfLayoutInit(KnnIvfLayout *layout, const KnnShape *shape)
 	layout->per_block = KnnIvfPerBlock(shape);
 	layout->has_codes = layout->per_block > 0;
 	layout->has_ids = !layout->has_codes || shape->vectors != KNN_VECTORS_NONE;
-	layout->code_bytes = knn_code_bytes(shape->encoding, shape->dim);
+	layout->code_bytes = KnnCodeSize(shape);
 	if (!layout->has_codes)
 		layout->per_block = entries_of_block(entry_bytes(shape, true, false));
 

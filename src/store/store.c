@@ -77,6 +77,21 @@ KnnFactorBytes(const KnnShape *shape)
 	return knn_code_has_factors(shape->encoding, shape->space) ? sizeof(knn_code_factors) : 0;
 }
 
+uint32
+KnnCodeSize(const KnnShape *shape)
+{
+	return shape->encoding == KNN_ENCODING_PQ ? knn_pq_code_bytes(shape->pq_m, shape->pq_bits) :
+		knn_code_bytes(shape->encoding, shape->dim);
+}
+
+uint32
+KnnCentreItems(const KnnShape *shape)
+{
+	if (!knn_encoding_is_float(shape->encoding))
+		return 0;
+	return shape->encoding == KNN_ENCODING_PQ ? 1 + ((uint32) 1 << shape->pq_bits) : 1;
+}
+
 static Size
 vector_width(const KnnShape *shape)
 {
@@ -92,7 +107,7 @@ ivf_columns(const KnnShape *shape, KnnColumnShape *columns)
 
 	if (KnnIvfPerBlock(shape) == 0)
 		shape_column(columns, KNN_COLUMN_CODE,
-					 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
+					 KnnFactorBytes(shape) + KnnCodeSize(shape));
 	shape_column(columns, KNN_COLUMN_VECTOR, vector_width(shape));
 	if (is_float)
 		shape_column(columns, KNN_COLUMN_CENTRE, sizeof(float) * shape->dim);
@@ -121,7 +136,7 @@ KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns)
 	shape_column(columns, KNN_COLUMN_LINKS,
 				 offsetof(KnnLinksItem, links) + sizeof(uint32) * 2 * shape->m);
 	shape_column(columns, KNN_COLUMN_CODE,
-				 KnnFactorBytes(shape) + knn_code_bytes(shape->encoding, shape->dim));
+				 KnnFactorBytes(shape) + KnnCodeSize(shape));
 	shape_column(columns, KNN_COLUMN_VECTOR, vector_width(shape));
 	shape_column(columns, KNN_COLUMN_UPPER,
 				 offsetof(KnnUpperItem, links) + sizeof(uint32) * shape->m);
@@ -271,6 +286,16 @@ KnnMetaPageInit(Page page, const KnnShape *shape)
 	KnnPageCover(page, offsetof(KnnMetaPage, extents));
 }
 
+/* Codes of pq, with their two numbers; of others these are 0. */
+static bool
+pq_is_possible(const KnnShape *shape)
+{
+	if (shape->encoding != KNN_ENCODING_PQ)
+		return shape->pq_m == 0 && shape->pq_bits == 0;
+	return knn_pq_possible(shape->dim, shape->pq_m, shape->pq_bits) &&
+		knn_space_rotates(shape->space);
+}
+
 /*
  * Everything else is computed from the shape, sizes of memory included, so that
  * nothing of it is believed unseen.
@@ -299,7 +324,8 @@ shape_is_possible(Relation index, const KnnShape *shape)
 
 	/* what typmod packs: type/knn_vector.h */
 	return shape->space >= KNN_SPACE_L2 && shape->space <= KNN_SPACE_HAMMING &&
-		shape->encoding >= KNN_ENCODING_ROTATED_8 && shape->encoding <= KNN_ENCODING_BINARY &&
+		shape->encoding >= KNN_ENCODING_ROTATED_8 && shape->encoding <= KNN_ENCODING_PQ &&
+		pq_is_possible(shape) &&
 		shape->vectors <= KNN_VECTORS_NONE &&
 		(shape->data_type == KNN_DATA_BYTE) == (shape->encoding == KNN_ENCODING_BYTE) &&
 		(shape->data_type == KNN_DATA_BINARY) == (shape->encoding == KNN_ENCODING_BINARY) &&
@@ -474,6 +500,45 @@ store_invalidate(Datum arg, Oid relid)
 	}
 }
 
+/* Read an item of column centre into memory of its own. */
+static void
+load_centre_item(KnnStore *store, Relation index, uint32 item, float *out)
+{
+	Buffer		buffer;
+	const void *place = KnnStoreReadFixed(store, index, KNN_COLUMN_CENTRE, item, out, &buffer);
+
+	if (BufferIsValid(buffer))
+	{
+		memcpy(out, place, sizeof(float) * store->shape.dim);
+		ReleaseBuffer(buffer);
+	}
+}
+
+/* The codebooks, which an index of encoder pq has whatever else it has. */
+static void
+load_codebooks(KnnStore *store, Relation index)
+{
+	const KnnShape *shape = &store->shape;
+	float	   *words = palloc(sizeof(float) * shape->dim);
+	float	   *memory;
+
+	if (store->used[KNN_GROUP_CENTRE] != KnnCentreItems(shape))
+		KnnReportDamage(index, KNN_META_BLOCK, "The index has no codebooks.");
+	memory = MemoryContextAllocHuge(store->context,
+									mul_size(sizeof(float),
+											 knn_pq_floats(shape->dim, shape->pq_m, shape->pq_bits)));
+	knn_pq_init(&store->pq, shape->dim, shape->pq_m, shape->pq_bits, memory);
+	for (uint32 k = 0; k < store->pq.ncodes; k++)
+	{
+		load_centre_item(store, index, 1 + k, words);
+		knn_pq_set_codewords(&store->pq, k, words);
+	}
+	knn_pq_finish(&store->pq);
+	pfree(words);
+	store->encoder.pq = &store->pq;
+	store->encoder.origin = store->encoder.centre;
+}
+
 /* Centre and rotation, once the extents are known. */
 static void
 store_load_encoder(KnnStore *store, Relation index)
@@ -497,17 +562,13 @@ store_load_encoder(KnnStore *store, Relation index)
 	if (store->used[KNN_GROUP_CENTRE] > 0)
 	{
 		float	   *centre = MemoryContextAlloc(store->context, sizeof(float) * shape->dim);
-		Buffer		buffer;
-		const void *item = KnnStoreReadFixed(store, index, KNN_COLUMN_CENTRE, 0, centre, &buffer);
 
-		if (BufferIsValid(buffer))
-		{
-			memcpy(centre, item, sizeof(float) * shape->dim);
-			ReleaseBuffer(buffer);
-		}
+		load_centre_item(store, index, 0, centre);
 		store->encoder.centre = centre;
 		store->has_centre = true;
 	}
+	if (shape->encoding == KNN_ENCODING_PQ)
+		load_codebooks(store, index);
 }
 
 static KnnStore *

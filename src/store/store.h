@@ -8,7 +8,8 @@
  *	node	columns tid, links, code, vector
  *	upper	column upper
  *	chain	column chain
- *	centre	column centre (at most one item)
+ *	centre	column centre: none, or the centre; of encoder pq the codebooks follow,
+ *			item 1 + k having codewords number k of all parts, end to end
  *
  * A group grows by extents: runs of consecutive ids that own a run of blocks.
  * An index of knn_ivf has, in place of upper and chain,
@@ -132,9 +133,13 @@ typedef struct KnnShape
 	};
 	uint8		vectors;		/* KnnVectorStorage */
 	uint8		mode;			/* KnnMode */
-	uint8		compression;	/* level: 1, 2, 4, 8, 16 or 32 */
+	uint8		compression;	/* level: 1, 2, 4, 8, 16, 32, or of pq 64 */
 	uint8		clip;			/* out of half's range: clip instead of error */
 	uint64		seed;			/* of the rotation, and of a build's levels */
+	/* of KNN_ENCODING_PQ, else 0 */
+	uint16		pq_m;			/* parts */
+	uint8		pq_bits;		/* of the code of a part */
+	uint8		unused[5];
 } KnnShape;
 
 typedef struct KnnMetaPage
@@ -252,6 +257,7 @@ typedef struct KnnStore
 	KnnExtent  *extents[KNN_NGROUPS];
 
 	knn_encoder encoder;		/* with rotation and centre, ready to use */
+	knn_pq		pq;				/* the encoder's */
 	bool		has_centre;
 
 	/* buffer that held a block when it was last read, see buffer.c */
@@ -264,6 +270,12 @@ typedef struct KnnStore
 
 /* Bytes of the factors in an item of column code. */
 extern uint32 KnnFactorBytes(const KnnShape *shape);
+
+/* Bytes of a code without factors. */
+extern uint32 KnnCodeSize(const KnnShape *shape);
+
+/* Items of the group centre of an index that is not empty. */
+extern uint32 KnnCentreItems(const KnnShape *shape);
 
 /* Fill the columns' widths for a shape; a column that is not kept has width 0. */
 extern void KnnStoreColumns(const KnnShape *shape, KnnColumnShape *columns);

@@ -33,6 +33,8 @@ my @configurations = (
 	[ 'half', 'l2', '', 0.98, 0.98, 0.98 ],
 	[ 'half', 'cosine', "compression_level = '8x'", 0.97, 0.97, 0.97 ],
 	[ 'half', 'l2', 'mode = on_disk, store_vectors = off', 0.95, 0.9, 0.9 ],
+	[ 'float', 'l2', 'encoder = pq, pq_m = 16', 0.95, 0.95, 0.95 ],
+	[ 'half', 'ip', 'encoder = pq, pq_m = 16, store_vectors = off', 0.9, 0.9, 0.9 ],
 	[ 'byte', 'l2', '', 0.98, 0.98, 0.98 ],
 	[ 'byte', 'cosine', '', 0.98, 0.98, 0.98 ],
 	[ 'binary', 'hamming', '', 0.97, 0.97, 0.97 ]);

@@ -84,19 +84,19 @@ sub find_item
 # --- every field of the metapage
 my %fields = (
 	magic => 0, version => 4, dim => 12, m => 16, ef_construction => 20, ef_search => 24,
-	storage => 28, seed => 32, entry => 40, entry_level => 44, used_nodes => 48, used_upper => 52,
-	used_chain => 56, used_centre => 60, nblocks => 64, nextents => 68);
+	storage => 28, seed => 32, pq => 40, entry => 48, entry_level => 52, used_nodes => 56, used_upper => 60,
+	used_chain => 64, used_centre => 68, nblocks => 72, nextents => 76);
 for my $i (0 .. 3)
 {
 	@fields{ "extent $i group", "extent $i items", "extent $i block" } =
-	  map { 72 + 12 * $i + 4 * $_ } 0 .. 2;
+	  map { 80 + 12 * $i + 4 * $_ } 0 .. 2;
 }
 for my $field (sort keys %fields)
 {
 	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
 	{
 		# values that another index may have as well, and what is told by warnings
-		my $must = $field !~ /^(ef_construction|ef_search|entry)$/;
+		my $must = $field !~ /^(ef_construction|ef_search|entry)$/ && "$field $value" ne 'pq 0';
 		mutation(
 			"metapage $field = $value",
 			$must,

@@ -105,19 +105,19 @@ sub is_emptied
 # --- every field of the metapage
 my %fields = (
 	magic => 0, version => 4, shape => 8, dim => 12, nlist => 16, ef_construction => 20,
-	nprobes => 24, storage => 28, seed => 32, entry => 40, lists => 44, used_nodes => 48,
-	used_blocks => 52, used_lists => 56, used_centre => 60, nblocks => 64, nextents => 68);
+	nprobes => 24, storage => 28, seed => 32, pq => 40, entry => 48, lists => 52, used_nodes => 56,
+	used_blocks => 60, used_lists => 64, used_centre => 68, nblocks => 72, nextents => 76);
 for my $i (0 .. 3)
 {
 	@fields{ "extent $i group", "extent $i items", "extent $i block" } =
-	  map { 72 + 12 * $i + 4 * $_ } 0 .. 2;
+	  map { 80 + 12 * $i + 4 * $_ } 0 .. 2;
 }
 for my $field (sort keys %fields)
 {
 	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
 	{
 		# values that another index may have as well; byte vectors are not rotated
-		my $must = $field !~ /^(nlist|ef_construction|nprobes|seed)$/;
+		my $must = $field !~ /^(nlist|ef_construction|nprobes|seed)$/ && "$field $value" ne 'pq 0';
 		mutation(
 			"metapage $field = $value",
 			$must,

@@ -56,7 +56,7 @@ bench_new(uint32_t dim, knn_space space, knn_encoding encoding, uint64_t seed, c
 {
 	Bench		b;
 
-	b.enc = (knn_encoder) {dim, space, encoding, NULL, NULL, knn_kernels_get()};
+	b.enc = (knn_encoder) {dim, space, encoding, NULL, NULL, knn_kernels_get(), NULL, NULL};
 	b.signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
 	b.centre = allocate(sizeof(float) * dim);
 	b.scratch = allocate(sizeof(float) * dim);
@@ -225,7 +225,7 @@ try_bounds(knn_space space, knn_encoding encoding, uint32_t dim)
 
 			knn_query_prepare(&query, &b.enc, q, b.q8, b.qf);
 			tally_add(&direct, knn_query_score(&query, &factors, b.code),
-					  reference(space, q, v, dim), knn_query_error(&query, &factors));
+					  reference(space, q, v, dim), knn_query_error(&query, &factors, 0));
 		}
 		/* a code as query; without a centre the errors of two codes are alike */
 		knn_encode(&b.enc, w, &other, other_code, b.scratch);
@@ -233,7 +233,7 @@ try_bounds(knn_space space, knn_encoding encoding, uint32_t dim)
 		{
 			knn_query_from_code(&query, &b.enc, &other, other_code, b.q8, b.qf);
 			tally_add(&pairs, knn_query_score(&query, &factors, b.code),
-					  reference(space, w, v, dim), knn_query_error(&query, &factors));
+					  reference(space, w, v, dim), knn_query_error(&query, &factors, 0));
 		}
 		free(other_code);
 	}
@@ -304,9 +304,9 @@ test_certain_bounds(void)
 				knn_query_prepare(&query, &b.enc, q, b.q8, b.qf);
 				exact = reference(spaces[s], q, v, dim);
 				estimate = knn_query_score(&query, &factors, b.code);
-				UNIT_CHECK(fabs(estimate - exact) <= knn_query_error(&query, &factors) + 2e-5 * exact + 1e-6,
+				UNIT_CHECK(fabs(estimate - exact) <= knn_query_error(&query, &factors, 0) + 2e-5 * exact + 1e-6,
 						   "dim %u: %g for %g, bound %g", dim, estimate, exact,
-						   knn_query_error(&query, &factors));
+						   knn_query_error(&query, &factors, 0));
 				UNIT_CHECK(fabs(knn_exact_distance(b.enc.kernels, spaces[s], q, v, dim) - exact) <= 2e-5 * exact,
 						   "dim %u: exact distance", dim);
 			}
@@ -464,7 +464,7 @@ test_bytes(void)
 				score = knn_query_score(&query, knn_code_has_factors(KNN_ENCODING_BYTE, spaces[s]) ? &factors : NULL, b.code);
 				UNIT_CHECK(spaces[s] == KNN_SPACE_COSINE ? fabs(score - exact) <= 1e-6 : score == (float) exact,
 						   "dim %u: %.9g, not %.9g", dim, score, exact);
-				UNIT_CHECK(knn_query_error(&query, NULL) == 0, "dim %u: an exact distance has a bound", dim);
+				UNIT_CHECK(knn_query_error(&query, NULL, 0) == 0, "dim %u: an exact distance has a bound", dim);
 				knn_query_from_code(&pair, &b.enc, NULL, (const uint8_t *) q, b.q8, b.qf);
 				UNIT_CHECK(knn_query_score(&pair, &factors, b.code) == score, "dim %u: pair", dim);
 			}
@@ -503,7 +503,7 @@ test_binary(void)
 		knn_encode(&b.enc, v, &factors, b.code, NULL);
 		knn_query_prepare(&query, &b.enc, q, b.q8, b.qf);
 		UNIT_CHECK(knn_query_score(&query, NULL, b.code) == (float) exact, "dim %u: not %u", dim, exact);
-		UNIT_CHECK(knn_query_error(&query, NULL) == 0, "dim %u: an exact distance has a bound", dim);
+		UNIT_CHECK(knn_query_error(&query, NULL, 0) == 0, "dim %u: an exact distance has a bound", dim);
 		knn_query_from_code(&query, &b.enc, NULL, q, b.q8, b.qf);
 		UNIT_CHECK(knn_query_score(&query, NULL, b.code) == (float) exact, "dim %u: pair, not %u", dim, exact);
 		bench_free(&b);
@@ -565,16 +565,16 @@ test_extremes(void)
 						/* as query and as code */
 						knn_query_prepare(&query, &b.enc, q, b.q8, b.qf);
 						score = knn_query_score(&query, &factors, b.code);
-						UNIT_CHECK(!small || (isfinite(score) && isfinite(knn_query_error(&query, &factors))),
+						UNIT_CHECK(!small || (isfinite(score) && isfinite(knn_query_error(&query, &factors, 0))),
 								   "%u bits, dim %u, space %d, magnitude %g, shape %d: %g, bound %g",
 								   knn_encoding_bits(rotated[e]), dim, spaces[s], magnitudes[m], shape,
-								   score, knn_query_error(&query, &factors));
+								   score, knn_query_error(&query, &factors, 0));
 						knn_query_prepare(&query, &b.enc, v, b.q8, b.qf);
 						score = knn_query_score(&query, &factors, b.code);
-						UNIT_CHECK(!small || (isfinite(score) && isfinite(knn_query_error(&query, &factors))),
+						UNIT_CHECK(!small || (isfinite(score) && isfinite(knn_query_error(&query, &factors, 0))),
 								   "%u bits, dim %u, space %d, magnitude %g, shape %d: itself %g, bound %g",
 								   knn_encoding_bits(rotated[e]), dim, spaces[s], magnitudes[m], shape,
-								   score, knn_query_error(&query, &factors));
+								   score, knn_query_error(&query, &factors, 0));
 						knn_query_from_code(&query, &b.enc, &factors, b.code, b.q8, b.qf);
 						score = knn_query_score(&query, &factors, b.code);
 						UNIT_CHECK(!small || isfinite(score), "%u bits, dim %u, space %d, magnitude %g: pair %g",

@@ -177,7 +177,7 @@ make_set(Set *set, uint32_t n, uint32_t dim, knn_space space, knn_encoding encod
 	set->graph.encoder = (knn_encoder) {
 		dim, space, encoding,
 		knn_encoding_is_float(encoding) && space != KNN_SPACE_L1 && space != KNN_SPACE_LINF ? set->signs : NULL,
-		NULL, knn_kernels_get()
+		NULL, knn_kernels_get(), NULL, NULL
 	};
 	set->graph.allocator = knn_malloc_allocator;
 	if (knn_graph_init(&set->graph, n) != KNN_OK)
@@ -354,7 +354,8 @@ test_same(uint32_t n, uint32_t dim, knn_space space, knn_encoding encoding, uint
 		}
 		for (uint32_t i = 0; i < s.nbeam; i++)
 			wrong += s.beam[i].error != knn_query_error(&set.graph.scratch.query,
-														&set.graph.factors[s.beam[i].id]);
+														&set.graph.factors[s.beam[i].id],
+														s.beam[i].distance);
 		UNIT_CHECK(wrong == 0, "%u bounds are wrong", wrong);
 		UNIT_CHECK(!reader.damaged, "damage is reported where there is none");
 		knn_search_free(&plain);

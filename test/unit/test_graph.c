@@ -92,7 +92,7 @@ build(knn_graph *graph, Counter *counter, const float *vectors, uint32_t n, uint
 	graph->ef_construction = ef;
 	graph->seed = 11;
 	knn_rotation_init(signs, DIM, 3);
-	graph->encoder = (knn_encoder) {DIM, KNN_SPACE_L2, encoding, signs, NULL, knn_kernels_get()};
+	graph->encoder = (knn_encoder) {DIM, KNN_SPACE_L2, encoding, signs, NULL, knn_kernels_get(), NULL, NULL};
 	graph->allocator = counter ? (knn_allocator) {counter_alloc, counter_release, counter} : knn_malloc_allocator;
 	if (knn_graph_init(graph, n) != KNN_OK)
 		return KNN_ERROR_NO_MEMORY;

@@ -103,7 +103,7 @@ make_graph(knn_graph *graph, uint32_t n, uint32_t m)
 	graph->ef_construction = 20;
 	graph->seed = 5;
 	graph->encoder = (knn_encoder) {.dim = DIM, .space = KNN_SPACE_L2,
-		.encoding = KNN_ENCODING_BYTE, .kernels = knn_kernels_get()};
+		.encoding = KNN_ENCODING_BYTE, .kernels = knn_kernels_get(), NULL, NULL};
 	graph->allocator = knn_malloc_allocator;
 	if (knn_graph_init(graph, n) != KNN_OK)
 		abort();

@@ -78,7 +78,7 @@ shape(knn_graph *graph, uint32_t m, uint32_t ef)
 	graph->seed = 11;
 	knn_rotation_init(signs, DIM, 3);
 	graph->encoder = (knn_encoder) {DIM, KNN_SPACE_L2, KNN_ENCODING_ROTATED_8, signs, NULL,
-		knn_kernels_get()};
+		knn_kernels_get(), NULL, NULL};
 	graph->allocator = failing_allocator;
 }
 
