@@ -85,9 +85,11 @@ SET knn.remote_index_build_service_endpoint = 'localhost:1025';
 SET knn.remote_index_build_service_endpoint = 'http://me:secret@localhost:1025';
 SET knn.remote_index_build_service_username = 'a:b';
 SET knn.remote_index_build_service_ca_file = 'ca.pem';
+\set VERBOSITY sqlstate
 SET knn.remote_index_build_poll_interval = '1ms';
 SET knn.remote_index_build_client_timeout = 0;
 SET knn.remote_index_build_size_max = -1;
+\set VERBOSITY default
 
 -- the password is shown to nobody
 SET knn.remote_index_build_service_username = 'me';
@@ -98,8 +100,10 @@ SELECT set_config('knn.remote_index_build_service_password', 'other', false);
 SELECT setting, boot_val, reset_val FROM pg_settings WHERE name = 'knn.remote_index_build_service_password';
 SELECT p::text FROM pg_settings p WHERE p::text ~ 'secret|other' AND name LIKE 'knn.remote%';
 SET ROLE remote_someone;
+\set VERBOSITY sqlstate
 SHOW knn.remote_index_build_service_password;
 SHOW knn.remote_index_build_service_username;
+\set VERBOSITY default
 SELECT count(*) FROM pg_settings WHERE name ~ 'knn.remote_index_build_service_(password|username)';
 RESET ROLE;
 BEGIN;

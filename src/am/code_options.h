@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "access/reloptions.h"
 
 #include "am/options.h"
@@ -53,6 +54,6 @@ extern KnnCodeOptions KnnCodeOptionsDecode(void *reloptions, const KnnCodeRelopt
 extern void KnnCodeOptionsCheck(void *reloptions, const KnnCodeReloptions *raw);
 
 /* ERROR: an option that a model decides. */
-extern void KnnRefuseWithModel(const char *option) pg_attribute_noreturn();
+pg_noreturn extern void KnnRefuseWithModel(const char *option);
 
 #endif

@@ -202,7 +202,7 @@ belongs(const RepositoryOption *option, Oid catalog)
 	return catalog == ForeignServerRelationId && option->scope != USER_MAPPING;
 }
 
-pg_attribute_noreturn()
+pg_noreturn
 static void
 unknown_option(const char *name, Oid catalog)
 {
