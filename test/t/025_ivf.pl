@@ -20,7 +20,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', new_settings());
 $node->append_conf('postgresql.conf',
-	"fsync = off\nrestart_after_crash = on\nwal_consistency_checking = 'generic'\n"
+	"fsync = off\nrestart_after_crash = on\nwal_consistency_checking = 'generic'\nwal_keep_size = 1GB\n"
 	  . "max_standby_streaming_delay = -1\nhot_standby_feedback = on");
 $node->start;
 $node->backup('backup');
