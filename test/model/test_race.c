@@ -395,7 +395,8 @@ make_graph(void)
 	built.seed = 11;
 	/* vector instructions would hide accesses from the checker */
 	built.encoder = (knn_encoder) {
-		DIM, KNN_SPACE_L2, KNN_ENCODING_ROTATED_8, signs, NULL, knn_kernels_by_name("scalar")
+		.dim = DIM, .space = KNN_SPACE_L2, .encoding = KNN_ENCODING_ROTATED_8, .signs = signs,
+		.kernels = knn_kernels_by_name("scalar")
 	};
 	built.allocator = knn_malloc_allocator;
 	if (knn_graph_init(&built, NODES) != KNN_OK)
