@@ -266,7 +266,7 @@ typedef struct KnnStore
 	uint32		hint_uses;
 } KnnStore;
 
-/* ---- store.c ---- */
+/* ---- geometry.c ---- */
 
 /* Bytes of the factors in an item of column code. */
 extern uint32 KnnFactorBytes(const KnnShape *shape);
@@ -289,6 +289,8 @@ extern BlockNumber KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems);
 
 /* Blocks of an extent of a group. */
 extern BlockNumber KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems);
+
+/* ---- store.c: metapage, views, ids ---- */
 
 /* Set up an empty metapage (contents and header). */
 extern void KnnMetaPageInit(Page page, const KnnShape *shape);
