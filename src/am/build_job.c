@@ -23,28 +23,6 @@
 
 /* ---- the job ---- */
 
-static const char *
-space_name(knn_space space)
-{
-	switch (space)
-	{
-		case KNN_SPACE_L2:
-			return "l2";
-		case KNN_SPACE_INNER_PRODUCT:
-			return "innerproduct";
-		case KNN_SPACE_COSINE:
-			return "cosine";
-		case KNN_SPACE_L1:
-			return "l1";
-		case KNN_SPACE_LINF:
-			return "linf";
-		case KNN_SPACE_HAMMING:
-			return "hamming";
-	}
-	elog(ERROR, "unknown space %d", (int) space);
-	return NULL;				/* not reached */
-}
-
 /* Has the first pass's file the vectors as the program wants them? */
 static bool
 has_file(const KnnBuildJob *build)
@@ -59,15 +37,6 @@ append_text(StringInfo json, const char *key, const char *text)
 	escape_json(json, text);
 }
 
-void
-KnnBuildAppendPath(StringInfo json, const KnnJob *job, const char *key, const char *name)
-{
-	char		path[MAXPGPATH];
-
-	KnnSpoolPath(&job->spool, name, path);
-	append_text(json, key, path);
-}
-
 static char *
 describe(KnnBuildJob *build, const KnnJob *job)
 {
@@ -79,14 +48,14 @@ describe(KnnBuildJob *build, const KnnJob *job)
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"job\":\"%s\",\"version\":1", build->name);
 	if (build->has_vectors)
-		KnnBuildAppendPath(&json, job, "vectors", VECTORS_FILE);
+		KnnJobAppendPath(&json, job, "vectors", VECTORS_FILE);
 	else
 		append_text(&json, "vectors", KnnBuildVectorsLend(build->read));
-	KnnBuildAppendPath(&json, job, "ids", IDS_FILE);
-	KnnBuildAppendPath(&json, job, "result", build->result_file);
+	KnnJobAppendPath(&json, job, "ids", IDS_FILE);
+	KnnJobAppendPath(&json, job, "result", build->result_file);
 	appendStringInfo(&json, ",\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\","
 					 "\"seed\":\"" UINT64_FORMAT "\",\"threads\":%d,\"memory_limit\":" UINT64_FORMAT,
-					 shape->dim, build->n, data_type, space_name(shape->space), shape->seed,
+					 shape->dim, build->n, data_type, KnnSpaceName(shape->space), shape->seed,
 					 knn_index_threads, (uint64) maintenance_work_mem * 1024);
 	build->describe(build->state, job, &json);
 	appendStringInfoChar(&json, '}');

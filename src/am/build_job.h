@@ -77,9 +77,6 @@ extern bool KnnBuildRunJob(KnnBuildJob *build);
 /* The same by a job that the caller has made; false, and the failure told, without a warning. */
 extern bool KnnBuildTryJob(KnnBuildJob *build, KnnJob *job, KnnJobFailure *failure);
 
-/* Append ,"key":"the path of a file of the spool". */
-extern void KnnBuildAppendPath(StringInfo json, const KnnJob *job, const char *key, const char *name);
-
 /* A knn_graph_source's read of a file; state is its descriptor, an int. */
 extern bool KnnBuildReadPiece(void *state, uint64_t offset, void *bytes, size_t n);
 

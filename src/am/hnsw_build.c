@@ -8,13 +8,13 @@
  *			sum gives the centre, their number the exact size of everything
  *			(hnsw_build_read.c)
  *	graph	the program knn-builder makes a graph of the vectors, or has a service
- *			elsewhere make it (hnsw_build_external.c); or, where there are few of them, or it cannot,
- *			each vector is encoded about the centre and added to the graph in
- *			the memory of this process (codes and links only, see
+ *			elsewhere make it (hnsw_build_external.c); or, where there are few of
+ *			them, or it cannot, each vector is encoded about the centre and added to
+ *			the graph in the memory of this process (codes and links only, see
  *			core/graph_build.h)
  *	write	the columns are laid out page after page, the full vectors coming
- *			from the temporary file; then all pages are logged at once
- *			(hnsw_build_write.c)
+ *			from the temporary file, and codes of the program where it made them,
+ *			else made here; then all pages are logged at once (hnsw_build_write.c)
  *
  * Nodes are numbered in an order that puts neighbours close together
  * (core/graph_order.h), so that a search finds several of the codes it needs in

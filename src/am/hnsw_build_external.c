@@ -85,7 +85,7 @@ describe(void *state, const KnnJob *job, StringInfo json)
 					 shape->m, shape->ef_construction,
 					 (uint32) (KNN_PAGE_CAPACITY / build->columns[KNN_COLUMN_CODE].width));
 	if (codes_file)
-		KnnBuildAppendPath(json, job, "codes", codes_file);
+		KnnJobAppendPath(json, job, "codes", codes_file);
 	if (graph_job->remote)
 		KnnRemoteBuildDescribe(graph_job->remote, json);
 }

@@ -11,6 +11,7 @@
 #include "am/pq_codebooks.h"
 
 #include "am/allocator.h"
+#include "core/kmeans.h"
 #include "core/rotation.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -48,10 +49,6 @@ check_interrupts(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/*
- * The sample is drawn at even steps with a random place in each, so that no part of
- * the table is left out.
- */
 knn_pq *
 KnnPqTrain(const KnnShape *shape, const knn_encoder *encoder, uint32 n, uint64 memory,
 		   KnnResidual residual, void *build)
@@ -73,14 +70,12 @@ KnnPqTrain(const KnnShape *shape, const knn_encoder *encoder, uint32 n, uint64 m
 	sample = MemoryContextAllocHuge(CurrentMemoryContext, mul_size(sizeof(float) * dim, nsample));
 	for (uint32 i = 0; i < nsample; i++)
 	{
-		uint64		first = (uint64) n * i / nsample;
-		uint64		end = (uint64) n * (i + 1) / nsample;
+		uint32		picked = knn_kmeans_sample_pick(&random, i, nsample, n);
 		float	   *r = sample + (Size) dim * i;
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		random = random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
-		residual(build, (uint32) (first + (random >> 33) % (end - first)), r);
+		residual(build, picked, r);
 		knn_rotation_invert(encoder->signs, r, dim);
 	}
 	if (knn_pq_train(pq, sample, nsample, shape->seed, &allocator, check_interrupts) != KNN_OK)

@@ -63,7 +63,7 @@ static const char *const engine_names[] = {"cpu", NULL};
 static const char *const data_type_names[] = {"float", "byte", "binary", NULL};
 
 /* in the order of knn_space and knn_encoding, which begin with 1 */
-static const char *const space_names[] = {"l2", "innerproduct", "cosine", "l1", "linf", "hamming", NULL};
+static const char *const space_names[] = {"l2", "innerproduct", "cosinesimil", "l1", "linf", "hamming", NULL};
 static const char *const encoding_names[] = {"rotated_8", "rotated_4", "rotated_2", "rotated_1",
 	"byte", "binary", NULL};
 

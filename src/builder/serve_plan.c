@@ -63,10 +63,10 @@ space_of(const serve_request *request, bool normalised)
 		case SERVE_HAMMING:
 			return "hamming";
 		case SERVE_COSINESIMIL:
-			return "cosine";
+			return "cosinesimil";
 		default:
 			/* the same order, and an order that a graph is better at */
-			return normalised ? "cosine" : "innerproduct";
+			return normalised ? "cosinesimil" : "innerproduct";
 	}
 }
 

@@ -33,8 +33,8 @@
  * floats.  Their factor norm2 also has what depends on the centre alone, so that
  * one table of a query serves all lists; under inner product it is |r|^2.
  *
- * Another kind of code is a further knn_encoding with its cases here: nothing
- * outside this file looks into a code.
+ * Another kind of code is a further knn_encoding with its cases here, in code.c
+ * (encoding) and code_query.c (queries): nothing else looks into a code.
  */
 #ifndef KNN_CORE_CODE_H
 #define KNN_CORE_CODE_H

@@ -1,6 +1,6 @@
 /*
  * faiss_file.h
- *		Files of the library faiss: what is in them, and empty ones to write.
+ *		Files of the library faiss: what is in them.
  *
  * Such a file comes from outside (a training, a remote build), so that nothing in
  * it is believed: each count is compared with the bytes that are left before
@@ -141,15 +141,6 @@ typedef struct knn_faiss_list
  */
 extern void knn_faiss_begin_lists(const knn_faiss_file *file, knn_faiss_list *list);
 extern bool knn_faiss_next_list(const knn_faiss_file *file, knn_faiss_list *list);
-
-/*
- * The same index without vectors, as a model is kept: IVF with what it has
- * learned, HNSW (neither binary nor of CAGRA, with vectors) with its parameters and
- * codebooks.  The size is 0 for any other; memory is of that size, and the views of
- * file may point anywhere.
- */
-extern size_t knn_faiss_empty_size(const knn_faiss_file *file);
-extern void knn_faiss_write_empty(const knn_faiss_file *file, void *memory);
 
 /* Elements of arrays */
 

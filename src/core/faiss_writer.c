@@ -75,14 +75,6 @@ knn_put_f64(knn_writer *w, double value)
 }
 
 void
-knn_put_array(knn_writer *w, const uint8_t *data, uint64_t count, size_t element)
-{
-	knn_put_u64(w, count);
-	if (count > 0)
-		knn_put(w, data, (size_t) count * element);
-}
-
-void
 knn_put_header(knn_writer *w, const knn_faiss_file *file, const char *kind, uint64_t ntotal)
 {
 	knn_put(w, kind, 4);

@@ -2,9 +2,8 @@
  * faiss_writer.h
  *		Numbers and arrays of bytes on their way into a file of faiss.
  *
- * A writer puts its bytes into memory of the whole size, or through a buffer to a
- * function, or, with neither, only counts them.  The first failure of the function
- * stays: nothing more is written.
+ * A writer puts its bytes through a buffer to a function, or, without a buffer, only
+ * counts them.  The first failure of the function stays: nothing more is written.
  */
 #ifndef KNN_CORE_FAISS_WRITER_H
 #define KNN_CORE_FAISS_WRITER_H
@@ -27,9 +26,6 @@ extern void knn_put_u8(knn_writer *w, uint8_t value);
 extern void knn_put_u32(knn_writer *w, uint32_t value);
 extern void knn_put_u64(knn_writer *w, uint64_t value);
 extern void knn_put_f64(knn_writer *w, double value);
-
-/* Bytes that are little-endian already, after the number of elements. */
-extern void knn_put_array(knn_writer *w, const uint8_t *data, uint64_t count, size_t element);
 
 /* What is left in the buffer, to the function. */
 extern void knn_writer_flush(knn_writer *w);

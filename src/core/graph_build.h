@@ -84,8 +84,8 @@ extern void knn_graph_free(knn_graph *graph);
 extern void knn_graph_finish(knn_graph *graph);
 
 /*
- * Add a vector (as for knn_encode); its id is the number of vectors added before.  KNN_OK or KNN_ERROR_NO_MEMORY; the
- * caller keeps count of the capacity.
+ * Add a vector (as for knn_encode); its id is the number of vectors added before.
+ * KNN_OK or KNN_ERROR_NO_MEMORY; the caller keeps count of the capacity.
  */
 extern int	knn_graph_add(knn_graph *graph, const void *v);
 

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "core/candidate_sort.h"
+
 #define VISITED_START 1024		/* slots, a power of two */
 #define VISITED_SLOTS_PER_ID 4
 
@@ -553,86 +555,6 @@ run(knn_search *s, uint32_t level)
 	}
 }
 
-/* Reorder so that the first k are the k nearest (quickselect). */
-static void
-select_nearest(knn_candidate *a, uint32_t n, uint32_t k)
-{
-	uint32_t	low = 0;
-	uint32_t	high = n;
-
-	while (high - low > 1 && k > low && k < high)
-	{
-		float		pivot = a[low + (high - low) / 2].distance;
-		uint32_t	i = low;
-		uint32_t	j = low;
-		uint32_t	end = high;
-
-		/* three parts: nearer, equal (and NaN), farther */
-		while (j < end)
-		{
-			if (a[j].distance < pivot)
-			{
-				knn_candidate t = a[i];
-
-				a[i++] = a[j];
-				a[j++] = t;
-			}
-			else if (a[j].distance > pivot)
-			{
-				knn_candidate t = a[--end];
-
-				a[end] = a[j];
-				a[j] = t;
-			}
-			else
-				j++;
-		}
-		if (k < i)
-			high = i;
-		else if (k > end)
-			low = end;
-		else
-			return;
-	}
-}
-
-static void
-sift_down(knn_candidate *a, uint32_t root, uint32_t n)
-{
-	for (;;)
-	{
-		uint32_t	child = 2 * root + 1;
-		knn_candidate t;
-
-		if (child >= n)
-			return;
-		if (child + 1 < n && a[child].distance < a[child + 1].distance)
-			child++;
-		if (!(a[root].distance < a[child].distance))
-			return;
-		t = a[root];
-		a[root] = a[child];
-		a[child] = t;
-		root = child;
-	}
-}
-
-/* Heapsort: in place, no worst case, no allocation. */
-static void
-sort_candidates(knn_candidate *a, uint32_t n)
-{
-	for (uint32_t i = n / 2; i-- > 0;)
-		sift_down(a, i, n);
-	for (uint32_t end = n; end > 1;)
-	{
-		knn_candidate t = a[--end];
-
-		a[end] = a[0];
-		a[0] = t;
-		sift_down(a, 0, end);
-	}
-}
-
 /*
  * Move the nearest of the spill into the beam's free places.  All of the spill
  * is at least as far as the beam's last, so appending keeps the order.
@@ -650,7 +572,7 @@ refill(knn_search *s, uint32_t beam_size)
 		take = s->nspill;
 	if (take == 0)
 		return KNN_OK;
-	select_nearest(s->spill, s->nspill, take);
+	knn_select_nearest(s->spill, s->nspill, take);
 	memcpy(s->beam + s->nbeam, s->spill, sizeof(knn_candidate) * take);
 	s->nspill -= take;
 	/* the gap is filled from the end, order does not matter there */
@@ -658,7 +580,7 @@ refill(knn_search *s, uint32_t beam_size)
 		memcpy(s->spill, s->spill + s->nspill, sizeof(knn_candidate) * take);
 	else
 		memmove(s->spill, s->spill + take, sizeof(knn_candidate) * s->nspill);
-	sort_candidates(s->beam + s->nbeam, take);
+	knn_sort_candidates(s->beam + s->nbeam, take);
 	if (s->nbeam < s->cursor)
 		s->cursor = s->nbeam;
 	s->nbeam += take;

@@ -16,6 +16,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/random.h"
+
 /* Rounds over the part and over the whole. */
 #define PART_ROUNDS		4
 #define WHOLE_ROUNDS	4
@@ -45,22 +47,6 @@ typedef struct training
 	uint32_t   *near;			/* KNN_KMEANS_NEAR for each centroid */
 	uint64_t	random;
 } training;
-
-/* xorshift64* */
-static uint64_t
-next_random(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-static uint32_t
-random_below(uint64_t *state, uint32_t n)
-{
-	return (uint32_t) ((next_random(state) >> 32) * n >> 32);
-}
 
 /*
  * The number in the sample of vector i of the part: one of each "step", not always the
@@ -102,7 +88,7 @@ divide(training *t)
 	km->ngroups = knn_kmeans_groups(km->ncentroids);
 	for (uint32_t i = 0; i < km->ngroups; i++)
 	{
-		uint32_t	from = sample_number(t, random_below(&t->random, t->n));
+		uint32_t	from = sample_number(t, knn_random_below(&t->random, t->n));
 
 		memcpy(km->centres + (size_t) km->unit * i, knn_vectors_at(&t->sample, from), km->unit);
 		knn_coded_set(km, &km->coded_centres, i, knn_kmeans_at(km, km->centres, i), 0);
@@ -161,8 +147,8 @@ draw_vector(drawing *d)
 	for (uint32_t i = 0; i < t->km->ngroups; i++)
 		left += d->sums[i];
 	if (!(left > 0))
-		return random_below(&t->random, t->n);
-	left *= (double) (next_random(&t->random) >> 11) * 0x1p-53;
+		return knn_random_below(&t->random, t->n);
+	left *= (double) (knn_random_next(&t->random) >> 11) * 0x1p-53;
 	for (; cluster + 1 < t->km->ngroups && left >= d->sums[cluster]; cluster++)
 		left -= d->sums[cluster];
 	for (uint32_t i = starts[cluster]; i < starts[cluster + 1]; i++)
@@ -172,7 +158,7 @@ draw_vector(drawing *d)
 			return i;
 	}
 	/* rounding has led beyond the end */
-	return random_below(&t->random, t->n);
+	return knn_random_below(&t->random, t->n);
 }
 
 static void
@@ -200,7 +186,7 @@ draw_all(drawing *d)
 
 		/* one of each cluster goes first, so that all have distances */
 		if (c < km->ngroups && km->starts[c] < km->starts[c + 1])
-			drawn = km->starts[c] + random_below(&t->random, km->starts[c + 1] - km->starts[c]);
+			drawn = km->starts[c] + knn_random_below(&t->random, km->starts[c + 1] - km->starts[c]);
 		else
 			drawn = draw_vector(d);
 		memcpy(km->centroids + (size_t) km->unit * c,
@@ -363,7 +349,7 @@ fill_empty(training *t)
 		if (sizes[largest] < 2)
 			return;
 		from = t->starts[largest] +
-			random_below(&t->random, t->starts[largest + 1] - t->starts[largest]);
+			knn_random_below(&t->random, t->starts[largest + 1] - t->starts[largest]);
 		memcpy(km->centroids + (size_t) km->unit * i, knn_vectors_at(&t->sample, t->ids[from]), km->unit);
 		knn_coded_set(km, &km->coded, i, knn_kmeans_at(km, km->centroids, i), 0);
 		sizes[largest] -= sizes[largest] / 2;

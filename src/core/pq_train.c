@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "core/random.h"
+
 #define ROUNDS 10
 
 /* Vectors between two calls of check. */
@@ -31,16 +33,6 @@ typedef struct training
 	double	   *sums;			/* of their elements, as the codebook's rows */
 	uint64_t	random;
 } training;
-
-/* xorshift64* */
-static uint32_t
-random_below(training *t, uint32_t n)
-{
-	t->random ^= t->random >> 12;
-	t->random ^= t->random << 25;
-	t->random ^= t->random >> 27;
-	return (uint32_t) (((t->random * UINT64_C(0x2545f4914f6cdd1d)) >> 32) * n >> 32);
-}
 
 static const float *
 vector_part(const training *t, uint32_t i)
@@ -64,7 +56,7 @@ draw_codewords(training *t)
 		t->order[i] = i;
 	for (uint32_t k = 0; k < pq->ncodes; k++)
 	{
-		uint32_t	j = k + random_below(t, t->n - k);
+		uint32_t	j = k + knn_random_below(&t->random, t->n - k);
 		uint32_t	drawn = t->order[j];
 		const float *v = vector_part(t, drawn);
 

@@ -24,9 +24,8 @@
  * id -> (block, offset) is arithmetic once the extent is known.  The extents are
  * listed in the metapage.  A build makes one extent of exactly the right size;
  * inserts add extents in proportion to what there is, so that there are few and
- * little is allocated ahead.  (Stripes of fixed
- * sizes would need no list, but waste up to half in a fresh index, and could not
- * hold groups that grow at their own pace.)
+ * little is allocated ahead.  (Stripes of fixed sizes would need no list, but waste up
+ * to half in a fresh index, and could not hold groups that grow at their own pace.)
  *
  * Items do not cross a page's end unless keeping them whole would waste more than
  * a tenth of the page; then they are laid end to end across pages.  Items that
@@ -40,9 +39,9 @@
  * changed with no other page locked, and may be read while others are.
  *
  * code, vector and centre are written once, before anything refers to their id,
- * and never change (but in knn_ivf, see am/ivf.h): they are read under a pin without a content lock, as heap
- * tuples are once they have been looked at.  GenericXLogFinish and redo copy whole
- * page images over a page, but the bytes of items written before are the same in
+ * and never change (but in knn_ivf, see am/ivf.h): they are read under a pin without
+ * a content lock, as heap tuples are once they have been looked at.
+ * GenericXLogFinish and redo copy whole page images over a page, but the bytes of items written before are the same in
  * the new image.  A standby replays the image of a page that is not in memory into
  * a zeroed buffer, so there a reader waits for the lock once (buffer.c).
  *
@@ -266,7 +265,7 @@ typedef struct KnnStore
 	uint32		hint_uses;
 } KnnStore;
 
-/* ---- store.c ---- */
+/* ---- geometry.c ---- */
 
 /* Bytes of the factors in an item of column code. */
 extern uint32 KnnFactorBytes(const KnnShape *shape);
@@ -289,6 +288,8 @@ extern BlockNumber KnnColumnBlocks(const KnnColumnShape *column, uint32 nitems);
 
 /* Blocks of an extent of a group. */
 extern BlockNumber KnnExtentBlocks(const KnnColumnShape *columns, KnnGroup group, uint32 nitems);
+
+/* ---- store.c: metapage, views, ids ---- */
 
 /* Set up an empty metapage (contents and header). */
 extern void KnnMetaPageInit(Page page, const KnnShape *shape);

@@ -121,7 +121,7 @@ generate(const Job *job, uint32_t n, uint64_t seed)
 			else if (x > 0)
 				row[j / 8] |= (uint8_t) (1 << (j % 8));
 		}
-		for (uint32_t j = 0; j < job->dim && strcmp(job->space, "cosine") == 0; j++)
+		for (uint32_t j = 0; j < job->dim && strcmp(job->space, "cosinesimil") == 0; j++)
 			((float *) row)[j] /= (float) sqrt(norm);
 	}
 	return rows;
@@ -393,7 +393,7 @@ static void
 test_builds(void)
 {
 	static const char *const kinds[][3] = {
-		{"float", "l2", "rotated_8"}, {"float", "cosine", "rotated_1"}, {"float", "innerproduct", "rotated_4"},
+		{"float", "l2", "rotated_8"}, {"float", "cosinesimil", "rotated_1"}, {"float", "innerproduct", "rotated_4"},
 		{"float", "l1", "rotated_8"}, {"byte", "l2", "byte"}, {"binary", "hamming", "binary"},
 	};
 	Run			run;

@@ -179,7 +179,7 @@ generate(const Job *job, uint32_t n, uint64_t seed, double apart)
 			else if (x > 0)
 				row[j / 8] |= (uint8_t) (1 << (j % 8));
 		}
-		for (uint32_t j = 0; j < job->dim && strcmp(job->space, "cosine") == 0; j++)
+		for (uint32_t j = 0; j < job->dim && strcmp(job->space, "cosinesimil") == 0; j++)
 			((float *) row)[j] /= (float) sqrt(norm);
 	}
 	return rows;
@@ -418,7 +418,7 @@ test_results(void)
 	}			cases[] = {
 		{"float", "l2", "rotated_8", "float", "IHNf", 0},
 		{"float", "l2", "rotated_1", "half", "IHNs", 0},
-		{"float", "cosine", "rotated_8", "none", "IHNf", 0},
+		{"float", "cosinesimil", "rotated_8", "none", "IHNf", 0},
 		{"float", "innerproduct", "rotated_8", "float", "IHNf", 0},
 		{"byte", "l2", "byte", "byte", "IHNs", 0},
 		{"binary", "hamming", "binary", "binary", "IBHf", 0},
@@ -548,7 +548,7 @@ test_with_faiss(void)
 	}			cases[] = {
 		{"float", "l2", "float", "l2", "HNSW12,Flat"},
 		{"float", "l2", "half", "l2", "HNSW12,SQfp16"},
-		{"float", "cosine", "float", "ip", "HNSW24,Flat"},
+		{"float", "cosinesimil", "float", "ip", "HNSW24,Flat"},
 		{"float", "innerproduct", "float", "ip", "HNSW12,Flat"},
 		{"binary", "hamming", "binary", "bits", "BHNSW12"},
 	};
@@ -785,7 +785,7 @@ test_gpu_graphs(void)
 		{"float", "l2", "rotated_8", 0, 4 * M, 0, 1, 1},
 		{"float", "l2", "rotated_2", 1, 4 * M, 20, 1, 1},
 		{"float", "l2", "rotated_8", -1, 2 * M, 0, 1, 1},
-		{"float", "cosine", "rotated_8", 0, 4 * M, 0, 1, 1},
+		{"float", "cosinesimil", "rotated_8", 0, 4 * M, 0, 1, 1},
 		{"float", "innerproduct", "rotated_8", 0, 4 * M, 0, 1, 1},
 		{"byte", "l2", "byte", 3, 4 * M, 0, 1, 1},
 		{"binary", "hamming", "binary", 0, 4 * M, 0, 1, 1},

@@ -17,7 +17,7 @@ static const Pair good[] = {
 	{"job", "\"build\""}, {"version", "1"}, {"method", "\"hnsw\""}, {"engine", "\"cpu\""},
 	{"vectors", "\"/a/vectors.knnvec\""}, {"ids", "\"/a/vectors.knndid\""},
 	{"result", "\"/a/result.knngraph\""}, {"dimension", "768"}, {"count", "1000"},
-	{"data_type", "\"float\""}, {"space", "\"cosine\""}, {"encoding", "\"rotated_4\""},
+	{"data_type", "\"float\""}, {"space", "\"cosinesimil\""}, {"encoding", "\"rotated_4\""},
 	{"m", "16"}, {"ef_construction", "100"}, {"seed", "\"18446744073709551615\""},
 	{"threads", "2"}, {"memory_limit", "67108864"}, {"codes_per_page", "8"},
 };
@@ -284,7 +284,7 @@ test_faiss(void)
 		const char *storage;	/* NULL: not said */
 		knn_faiss_encoding expected;
 	}			cases[] = {
-		{"\"float\"", "\"cosine\"", "\"rotated_1\"", NULL, KNN_FAISS_FLOAT},
+		{"\"float\"", "\"cosinesimil\"", "\"rotated_1\"", NULL, KNN_FAISS_FLOAT},
 		{"\"float\"", "\"l2\"", "\"rotated_8\"", "half", KNN_FAISS_FP16},
 		{"\"float\"", "\"l2\"", "\"rotated_8\"", "none", KNN_FAISS_NO_VECTORS},
 		{"\"byte\"", "\"l2\"", "\"byte\"", NULL, KNN_FAISS_INT8},
@@ -336,7 +336,7 @@ test_faiss(void)
 		text = job_with(l1, format);
 		refused(text, strlen(text), "has no space \"l1\"");
 		text = job_with(bytes, format);
-		refused(text, strlen(text), "has no space \"cosine\" of vectors of data type \"byte\"");
+		refused(text, strlen(text), "has no space \"cosinesimil\" of vectors of data type \"byte\"");
 		text = job_with(many, format);
 		refused(text, strlen(text), "at most 2147483647 vectors");
 	}

@@ -100,7 +100,7 @@ write_input(const Job *job)
 			else if (x > 0)
 				row[j / 8] |= (uint8_t) (1 << j % 8);
 		}
-		for (uint32_t j = 0; j < job->dim && is(job->space, "cosine") && is(job->data_type, "float"); j++)
+		for (uint32_t j = 0; j < job->dim && is(job->space, "cosinesimil") && is(job->data_type, "float"); j++)
 			((float *) row)[j] /= (float) sqrt(norm);
 	}
 	write_file("v", rows, (size_t) bytes * job->count);
@@ -228,7 +228,7 @@ static void
 test_kinds(void)
 {
 	static const char *const kinds[][2] = {
-		{"float", "l2"}, {"float", "cosine"}, {"float", "innerproduct"}, {"float", "l1"}, {"byte", "l2"},
+		{"float", "l2"}, {"float", "cosinesimil"}, {"float", "innerproduct"}, {"float", "l1"}, {"byte", "l2"},
 		{"binary", "hamming"},
 	};
 

@@ -4,16 +4,12 @@
  *		what it finds in them.
  *
  *	write_files DIRECTORY small|large
- *	write_files read FILE...
  *
- * The first writes NAME.faiss, and NAME.answers beside it where faiss searches
+ * It writes NAME.faiss, and NAME.answers beside it where faiss searches
  * such an index: little-endian int32 (1 if binary, queries, k, bytes of a query),
  * the queries, and for each query k int64 ids and k float distances.  Small files
  * are what the repository keeps for the tests without faiss and as the fuzz target's
  * corpus; large ones are not kept.
- *
- * The second reads files that this project has written, and fails unless faiss
- * accepts them as trained, empty and able to take a vector.
  *
  * Debian's faiss is older than the files of CAGRA graphs (IHNc, IHc2, IBHc): those
  * are put together here, from faiss's own parts, in the order newer versions
@@ -405,50 +401,15 @@ void write_all()
 	one_binary_cagra("cagra_binary");
 }
 
-/* Files of models must be such that faiss goes on with them. */
-void read(const std::string &path)
-{
-	FILE *f = std::fopen(path.c_str(), "rb");
-	char kind[4] = "";
-	if (!f || std::fread(kind, 1, 4, f) != 4)
-		throw std::runtime_error("cannot read " + path);
-	std::fclose(f);
-	if (kind[1] == 'B')
-	{
-		std::unique_ptr<IndexBinary> index(faiss::read_index_binary(path.c_str()));
-		std::vector<uint8_t> x(index->code_size, 99);
-		if (!index->is_trained || index->ntotal != 0)
-			throw std::runtime_error(path + " is not a trained, empty index");
-		index->add(1, x.data());
-		return;
-	}
-	std::unique_ptr<Index> index(faiss::read_index(path.c_str()));
-	std::vector<float> x(index->d, 1);
-	idx_t id = -1;
-	float distance = 0;
-	if (!index->is_trained || index->ntotal != 0)
-		throw std::runtime_error(path + " is not a trained, empty index");
-	index->add(1, x.data());
-	index->search(1, x.data(), 1, &distance, &id);
-	if (id != 0)
-		throw std::runtime_error(path + ": the vector added is not found");
-}
-
 }
 
 int main(int argc, char **argv)
 {
 	try
 	{
-		if (argc >= 3 && std::strcmp(argv[1], "read") == 0)
-		{
-			for (int i = 2; i < argc; i++)
-				read(argv[i]);
-			return 0;
-		}
 		if (argc != 3)
 		{
-			std::fprintf(stderr, "usage: %s DIRECTORY small|large\n       %s read FILE...\n", argv[0], argv[0]);
+			std::fprintf(stderr, "usage: %s DIRECTORY small|large\n", argv[0]);
 			return 2;
 		}
 		directory = argv[1];

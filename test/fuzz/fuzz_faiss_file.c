@@ -114,18 +114,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (knn_faiss_parse(copy + 1, size, &file, &error))
 	{
 		volatile uint32_t sum = walk(&file);
-		size_t		model_size = knn_faiss_empty_size(&file);
 
 		(void) sum;
 		accepted++;
-		if (model_size > 0)
-		{
-			uint8_t    *model = malloc(model_size);
-
-			knn_faiss_write_empty(&file, model);
-			REQUIRE(knn_faiss_parse(model, model_size, &file, &error));
-			free(model);
-		}
 	}
 	else
 	{

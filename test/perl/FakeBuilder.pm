@@ -1,5 +1,5 @@
 # Fake programs in the place of knn-builder (fake_builder.pl), and what is left of
-# them: for the tests of one server.
+# them and of the real one: for the tests of one server.
 
 package FakeBuilder;
 
@@ -16,12 +16,14 @@ use Time::HiRes qw(sleep);
 
 our @EXPORT = qw(fake_builders program spools children nothing_left start_build);
 
-my ($node, $dir, %programs);
+my ($node, $dir, $real, %programs);
 
 # Sets the server, and returns the directory of the programs.
 sub fake_builders
 {
 	($node) = @_;
+	chomp($real = `pg_config --bindir`);
+	$real .= '/knn-builder';
 	$dir = PostgreSQL::Test::Utils::tempdir();
 	return $dir;
 }
@@ -48,16 +50,18 @@ sub spools
 	return join ' ', map { s{.*/}{}r } @found;
 }
 
-# Fake programs that run.
+# Processes of fake programs, and of the real one: that of this server works in its data
+# directory.
 sub children
 {
 	my @found;
-	foreach my $cmdline (glob '/proc/[0-9]*/cmdline')
+	foreach my $process (glob '/proc/[0-9]*')
 	{
-		open my $in, '<', $cmdline or next;
-		local $/;
-		my $text = <$in> // '';
-		push @found, $cmdline if $text =~ m{\Q$dir\E/fake};
+		my $text = '';
+		if (open my $in, '<', "$process/cmdline") { local $/; $text = <$in> // '' }
+		push @found, $process
+		  if $text =~ m{\Q$dir\E/fake}
+		  || ((readlink("$process/exe") // '') eq $real && (readlink("$process/cwd") // '') eq $node->data_dir);
 	}
 	return join ' ', @found;
 }

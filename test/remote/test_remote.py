@@ -57,7 +57,7 @@ def objects_may_be_kept(place):
 @case
 def what_a_service_is_told(place):
     for changes, remote, expected in (
-            ({"space": "cosine"}, {"fp16_storage": True}, ("half_float", "innerproduct", None)),
+            ({"space": "cosinesimil"}, {"fp16_storage": True}, ("half_float", "innerproduct", None)),
             ({"space": "innerproduct"}, {"skip_stored_vectors": True}, ("float", "innerproduct", True)),
             ({"data_type": "byte", "encoding": "byte"}, {}, ("byte", "l2", None)),
             ({"data_type": "binary", "encoding": "binary", "space": "hamming"}, {}, ("binary", "hamming", None))):

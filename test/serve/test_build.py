@@ -137,7 +137,7 @@ class Builds(ServiceTest):
         for suffix, data in (("vec", self.floats(normalise=True)), ("did", struct.pack(f"<{self.count}i", *range(self.count)))):
             with open(os.path.join(folder, "vectors.knn" + suffix), "wb") as file:
                 file.write(data)
-        job = {"job": "build", "version": 1, "method": "hnsw", "engine": "cpu", "data_type": "float", "space": "cosine",
+        job = {"job": "build", "version": 1, "method": "hnsw", "engine": "cpu", "data_type": "float", "space": "cosinesimil",
                "encoding": "rotated_8", "dimension": self.dimension, "count": self.count, "m": 16,
                "ef_construction": 100, "seed": "1", "threads": 1, "memory_limit": 0, "codes_per_page": 8,
                "vectors": folder + "/vectors.knnvec", "ids": folder + "/vectors.knndid",

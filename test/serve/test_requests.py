@@ -152,7 +152,7 @@ class Requests(ServiceTest):
         ones = b"".join(b"\0\0\x80\x3f" + b"\0" * 12 for _ in range(10))
         for i, (data_type, space, vectors, expected) in enumerate((
                 ("float", "innerproduct", None, ("float", "innerproduct", "float", "rotated_8")),
-                ("float", "innerproduct", ones, ("float", "cosine", "float", "rotated_8")),
+                ("float", "innerproduct", ones, ("float", "cosinesimil", "float", "rotated_8")),
                 ("half_float", "l2", ones, ("float", "l2", "half", "rotated_8")),
                 ("byte", "innerproduct", b"\1" * 40, ("byte", "innerproduct", "byte", "byte")),
                 ("binary", "hamming", b"\1" * 10, ("binary", "hamming", "binary", "binary")))):

@@ -7,11 +7,12 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use FakeBuilder qw(fake_builders children nothing_left);
 use KnnTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time sleep);
+use Time::HiRes qw(time);
 
 chomp(my $bindir = `pg_config --bindir`);
 plan skip_all => 'knn-builder is not installed' unless -x "$bindir/knn-builder";
@@ -27,42 +28,13 @@ $node->init;
 $node->append_conf('postgresql.conf', new_settings());
 $node->append_conf('postgresql.conf', "fsync = off\nmaintenance_work_mem = 256MB\nlog_min_messages = debug1\nknn.build_external_min = 0");
 $node->start;
+fake_builders($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION knn');
 $node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
 load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2));
 # equal rows, and rows without a vector
 $node->safe_psql('postgres', 'INSERT INTO t SELECT id + 100000, v FROM t WHERE id <= 100; INSERT INTO t SELECT i + 200000, NULL FROM generate_series(1, 10) i');
 queries($node, 200, $dim, 3);
-
-sub spools
-{
-	my @found = glob($node->data_dir . '/base/pgsql_tmp/*');
-	return join ' ', map { s{.*/}{}r } @found;
-}
-
-sub children
-{
-	my $datadir = $node->data_dir;
-	my $count = 0;
-	foreach my $exe (glob '/proc/[0-9]*/exe')
-	{
-		my $program = readlink($exe) // next;
-		next unless $program eq "$bindir/knn-builder";
-		# of this server: it works in its data directory
-		(my $cwd = $exe) =~ s/exe$/cwd/;
-		$count++ if (readlink($cwd) // '') eq $datadir;
-	}
-	return $count;
-}
-
-sub nothing_left
-{
-	my ($name) = @_;
-	for (1 .. 100) { last if children() == 0; sleep 0.05 }
-	is(children(), 0, "$name: no program is left");
-	is(spools(), '', "$name: no file is left");
-	return;
-}
 
 # Builds an index; returns messages and seconds.
 sub build
@@ -202,7 +174,7 @@ drop();
 ($run, $err) = start_build();
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE phase = 'building index: building graph' AND tuples_done > 0})
   or die 'the program was not seen at work';
-is(children(), 1, 'the program runs');
+is(scalar(split ' ', children()), 1, 'the program runs');
 my $begun = time;
 $node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index');
 $run->finish;
@@ -214,11 +186,7 @@ nothing_left('cancel');
 ($run, $err) = start_build();
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE phase = 'building index: building graph' AND tuples_done > 0})
   or die 'the program was not seen at work';
-foreach my $exe (glob '/proc/[0-9]*/exe')
-{
-	my ($pid) = $exe =~ m{/(\d+)/};
-	kill 'KILL', $pid if (readlink($exe) // '') eq "$bindir/knn-builder" && (readlink("/proc/$pid/cwd") // '') eq $node->data_dir;
-}
+kill 'KILL', map { m{(\d+)$} } split ' ', children();
 $run->finish;
 like($$err, qr/WARNING:  index "t_idx" is built by the server.*\nDETAIL:  Program "\S+" was killed by signal 9/, 'a program that is killed is replaced by the server');
 check_structure($node, 't_idx', 'killed');

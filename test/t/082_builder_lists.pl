@@ -5,10 +5,10 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use FakeBuilder;
 use KnnTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -19,61 +19,16 @@ chomp(my $bindir = `pg_config --bindir`);
 my $real = "$bindir/knn-builder";
 my $dim = 16;
 my $rows = 400;
-my $fake = abs_path("$FindBin::RealBin/../perl/fake_builder.pl");
-my $dir = PostgreSQL::Test::Utils::tempdir();
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', new_settings());
 $node->append_conf('postgresql.conf', "fsync = off\nlog_min_messages = debug1\nknn.build_external_min = 0");
 $node->start;
+my $dir = fake_builders($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION knn');
 $node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
 load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
-
-# A program that behaves as told by "mode".
-my %programs;
-
-sub program
-{
-	my ($mode) = @_;
-	return $programs{$mode} if $programs{$mode};
-	my $file = "$dir/fake" . scalar(keys %programs);
-	open my $out, '>', $file or die "could not open $file: $!";
-	print $out "#!$^X\nour \$mode = '$mode'; do '$fake'; die \$@ if \$@;\n";
-	close $out;
-	chmod 0755, $file;
-	return $programs{$mode} = $file;
-}
-
-sub spools
-{
-	my @found = glob($node->data_dir . '/base/pgsql_tmp/*');
-	return join ' ', map { s{.*/}{}r } @found;
-}
-
-# Programs of ours that run: fake ones, or the real one in this server's directory.
-sub children
-{
-	my $count = 0;
-	foreach my $proc (glob '/proc/[0-9]*')
-	{
-		my $text = '';
-		if (open my $in, '<', "$proc/cmdline") { local $/; $text = <$in> // '' }
-		$count++ if $text =~ m{\Q$dir\E/fake}
-		  || ((readlink("$proc/exe") // '') eq $real && (readlink("$proc/cwd") // '') eq $node->data_dir);
-	}
-	return $count;
-}
-
-sub nothing_left
-{
-	my ($name) = @_;
-	for (1 .. 100) { last if children() == 0; sleep 0.05 }
-	is(children(), 0, "$name: no program is left");
-	is(spools(), '', "$name: no file is left");
-	return;
-}
 
 # Builds an index on t with a program; returns status and messages.
 sub build

@@ -8,11 +8,9 @@
  * again go to build/faiss/written, for faiss to read them.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/distance.h"
 #include "core/faiss_file.h"
@@ -20,7 +18,6 @@
 
 #define SMALL_FILES "../faiss/files"
 #define LARGE_FILES "build/faiss"
-#define WRITTEN_FILES "build/faiss/written"
 
 /* A result of a search. */
 typedef struct hit
@@ -290,64 +287,6 @@ check_answers(const knn_faiss_file *file, const uint8_t *answers, size_t size)
 	free(hits);
 }
 
-/* The parts that were learned. */
-static void
-check_same_model(const knn_faiss_file *a, const knn_faiss_file *b)
-{
-	size_t		centroid = a->binary ? (size_t) a->dimension / 8 : 4 * (size_t) a->dimension;
-
-	UNIT_CHECK(a->structure == b->structure && a->binary == b->binary &&
-			   a->dimension == b->dimension && a->metric == b->metric, "kind");
-	UNIT_CHECK(b->ntotal == 0, "empty");
-	UNIT_CHECK(a->codes.encoding == b->codes.encoding && a->codes.size == b->codes.size &&
-			   a->codes.pq_m == b->codes.pq_m && a->codes.pq_bits == b->codes.pq_bits, "codes");
-	if (a->codes.encoding == KNN_FAISS_PQ)
-		UNIT_CHECK(memcmp(a->codes.codebooks, b->codes.codebooks,
-						  (size_t) 4 * a->dimension << a->codes.pq_bits) == 0, "codebooks");
-	if (a->structure == KNN_FAISS_IVF)
-		UNIT_CHECK(a->ivf.nlist == b->ivf.nlist && a->ivf.nprobe == b->ivf.nprobe &&
-				   a->ivf.by_residual == b->ivf.by_residual &&
-				   memcmp(a->ivf.centroids, b->ivf.centroids, a->ivf.nlist * centroid) == 0, "centroids");
-	else
-		UNIT_CHECK(a->hnsw.level_count == b->hnsw.level_count &&
-				   a->hnsw.ef_construction == b->hnsw.ef_construction &&
-				   a->hnsw.ef_search == b->hnsw.ef_search &&
-				   memcmp(a->hnsw.level_neighbours, b->hnsw.level_neighbours,
-						  4 * (a->hnsw.level_count + 1)) == 0, "graph");
-}
-
-/* Write the model in a file, and read it. */
-static void
-check_writing(const knn_faiss_file *file, const char *name, const uint8_t *data, size_t size)
-{
-	size_t		written_size = knn_faiss_empty_size(file);
-	uint8_t    *written = malloc(written_size + 1);
-	knn_faiss_file again;
-	knn_faiss_error error;
-	char		path[512];
-	FILE	   *out;
-
-	if (written_size > 0)
-	{
-		knn_faiss_write_empty(file, written);
-		if (UNIT_CHECK(knn_faiss_parse(written, written_size, &again, &error),
-					   "written again: %s at %zu", error.message, error.offset))
-			check_same_model(file, &again);
-		/* faiss gives OpenSearch's direct map to all but the binary ones */
-		if (strstr(name, "_empty") && !file->binary)
-			UNIT_CHECK(written_size == size && memcmp(written, data, size) == 0,
-					   "%zu bytes instead of faiss's own %zu", written_size, size);
-		snprintf(path, sizeof(path), "%s/%s", WRITTEN_FILES, name);
-		out = fopen(path, "wb");
-		if (out)
-		{
-			UNIT_CHECK(fwrite(written, 1, written_size, out) == written_size, "writing %s", path);
-			fclose(out);
-		}
-	}
-	free(written);
-}
-
 static void
 test_file(const char *directory, const char *name)
 {
@@ -373,7 +312,6 @@ test_file(const char *directory, const char *name)
 			UNIT_CHECK(file.ntotal == 0 || file.codes.encoding == KNN_FAISS_NO_VECTORS,
 					   "no answers");
 		free(answers);
-		check_writing(&file, name, data, size);
 	}
 	/* a part, in memory of its own for the address sanitizer; never the whole */
 	step = size < 2000 ? 1 : size / 1000;
@@ -438,8 +376,6 @@ test_message(const char *name, size_t offset, uint64_t value, size_t bytes, cons
 int
 main(void)
 {
-	if (mkdir(WRITTEN_FILES, 0777) != 0 && errno != EEXIST && errno != ENOENT)
-		return 1;
 	unit_case("the files of the repository");
 	UNIT_CHECK(test_directory(SMALL_FILES) > 0, "none in %s", SMALL_FILES);
 	if (test_directory(LARGE_FILES) == 0)
