@@ -182,6 +182,22 @@ foreach my $kind (@kinds)
 		cmp_ok($agreement, '>=', $i ? $all : $some, sprintf("$name: %d probes: %.3f of faiss's neighbours", $probes[$i], $agreement));
 	}
 	sql('DROP INDEX idx');
+
+	# a model's lists are there before any row is
+	if ($name eq 'bits')
+	{
+		sql(qq{
+			ALTER TABLE items RENAME TO filled;
+			CREATE TABLE items (LIKE filled);
+			CREATE INDEX idx ON items USING knn_ivf ($column knn_vector_${class}_ops) WITH (model_id = '$name');
+			INSERT INTO items SELECT * FROM filled});
+		is(sql("SELECT lists, rows FROM knn_index_info('idx')"), "100|$count", "$name, filled by inserts");
+		is(sql("SELECT knn_index_check('idx', true)"), '', "$name, filled by inserts, is sound");
+		my $agreement = agreement(answers_of_index($column, $op, "SET knn.nprobes = $probes[0];"),
+			$theirs->{ $probes[0] }, $distances);
+		cmp_ok($agreement, '>=', $some, sprintf("$name, filled by inserts: %.3f of faiss's neighbours", $agreement));
+		sql('DROP TABLE items; ALTER TABLE filled RENAME TO items');
+	}
 }
 
 $node->stop;
