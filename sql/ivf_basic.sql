@@ -292,6 +292,15 @@ INSERT INTO equal_rows VALUES (10001, '[3,2,1]');
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM equal_rows ORDER BY v <-> '[1,2,3]' LIMIT 100000) t;
 SELECT id FROM equal_rows ORDER BY v <-> '[3,2,0]' LIMIT 1;
 REINDEX TABLE equal_rows;
+-- equal vectors make one list, whatever sample the build takes: every time the one row that differs is found
+DO $$
+BEGIN
+	FOR i IN 1..60 LOOP
+		REINDEX TABLE equal_rows;
+		ASSERT (SELECT id FROM equal_rows ORDER BY v <-> '[3,2,0]' LIMIT 1) = 10001;
+		ASSERT (SELECT lists FROM knn_index_info('equal_rows_v_idx')) <= 2;
+	END LOOP;
+END $$;
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM equal_rows ORDER BY v <-> '[1,2,3]' LIMIT 100000) t;
 SELECT id FROM equal_rows ORDER BY v <-> '[3,2,0]' LIMIT 1;
 DELETE FROM equal_rows WHERE id % 100 <> 0 AND id <= 10000;

@@ -189,18 +189,6 @@ take_centroids(IvfBuild *build)
 	pfree(centroids);
 }
 
-static void
-count_lists(IvfBuild *build)
-{
-	build->nlists = Min(build->shape.nlist, build->n);
-	if (build->nlists < build->shape.nlist)
-		ereport(NOTICE,
-				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
-				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
-						   build->nlists, build->shape.nlist),
-				 errhint("REINDEX the index when the table is filled.")));
-}
-
 /* Learn the centroids from a sample. */
 static void
 train(IvfBuild *build)
@@ -268,6 +256,40 @@ cluster_externally(IvfBuild *build)
 	pfree(clusters.centroids);
 	build->lists = clusters.lists;
 	return true;
+}
+
+/*
+ * Equal centroids are one list: of two, one would have the rows that are searched for in
+ * the other.  Numbers of lists that vectors have been given already follow.
+ */
+static void
+merge_lists(IvfBuild *build)
+{
+	uint32	   *numbers;
+
+	if (build->nlists == 0)
+		return;
+	numbers = MemoryContextAllocHuge(build->context, mul_size(sizeof(uint32), build->nlists));
+	if (knn_kmeans_merge_equal(&build->kmeans, numbers) != KNN_OK)
+		elog(ERROR, "out of memory");
+	if (build->lists && build->kmeans.ncentroids < build->nlists)
+	{
+		for (uint32 i = 0; i < build->n; i++)
+			build->lists[i] = numbers[build->lists[i]];
+	}
+	build->nlists = build->kmeans.ncentroids;
+	pfree(numbers);
+}
+
+static void
+tell_lists(const IvfBuild *build)
+{
+	if (build->n < build->shape.nlist)
+		ereport(NOTICE,
+				(errmsg("index \"%s\" was built on few vectors", RelationGetRelationName(build->index)),
+				 errdetail("It has %u of %u lists: they are made of the vectors that the table holds when the index is built.",
+						   build->nlists, build->shape.nlist),
+				 errhint("REINDEX the index when the table is filled.")));
 }
 
 /* The order of the vectors: by list, and within it as in the table. */
@@ -590,14 +612,19 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 			KnnShapeFallBack(&build.shape);
 			build.encoder.encoding = build.shape.encoding;
 		}
-		count_lists(&build);
+		build.nlists = Min(build.shape.nlist, build.n);
 	}
-	if (build.model || !cluster_externally(&build))
+	if (!build.model && cluster_externally(&build))
+		merge_lists(&build);
+	else
 	{
 		if (!build.model)
 			train(&build);
+		merge_lists(&build);
 		assign(&build);
 	}
+	if (!build.model)
+		tell_lists(&build);
 	sort_by_list(&build);
 	KnnStoreColumns(&build.shape, build.columns);
 	KnnIvfLayoutInit(&build.layout, &build.shape);

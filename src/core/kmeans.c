@@ -337,9 +337,13 @@ knn_kmeans_nearest_group(const knn_kmeans *km, const knn_query *query, uint32_t 
 
 /* ---- what vectors have in common ---- */
 
-/* Add a vector to a sum of elements; of binary vectors the sum counts set bits. */
+/*
+ * Add a vector to a sum of elements; of binary vectors the sum counts set bits.  Floats are
+ * summed as what they differ from one of those summed, base: so the mean of equal vectors
+ * is one of them, whatever their number, and no sum of large elements loses small ones.
+ */
 static void
-add_to_sum(const knn_kmeans *km, float *restrict sum, const void *restrict v)
+add_to_sum(const knn_kmeans *km, float *restrict sum, const void *restrict v, const void *restrict base)
 {
 	uint32_t	dim = km->dim;
 
@@ -367,22 +371,23 @@ add_to_sum(const knn_kmeans *km, float *restrict sum, const void *restrict v)
 	else
 	{
 		const float *floats = v;
+		const float *from = base;
 		uint32_t	i = 0;
 
 		/* a number of steps that the compiler knows, so that it makes vectors of them */
 		for (; i + LANES <= dim; i += LANES)
 		{
 			for (int lane = 0; lane < LANES; lane++)
-				sum[i + lane] += floats[i + lane];
+				sum[i + lane] += floats[i + lane] - from[i + lane];
 		}
 		for (; i < dim; i++)
-			sum[i] += floats[i];
+			sum[i] += floats[i] - from[i];
 	}
 }
 
-/* What n vectors have in common, by their sum. */
+/* What n vectors have in common, by the sum of what they differ from base. */
 static void
-set_centroid(const knn_kmeans *km, void *centroid, const float *sum, uint32_t n)
+set_centroid(const knn_kmeans *km, void *centroid, const float *sum, uint32_t n, const void *base)
 {
 	uint32_t	dim = km->dim;
 	float		count = (float) n;
@@ -419,16 +424,19 @@ set_centroid(const knn_kmeans *km, void *centroid, const float *sum, uint32_t n)
 	else
 	{
 		float	   *floats = centroid;
+		const float *from = base;
+		bool		differ = false;
 
 		for (uint32_t j = 0; j < dim; j++)
 		{
-			float		mean = sum[j] / count;
+			float		mean = from[j] + sum[j] / count;
 
+			differ |= sum[j] != 0;
 			/* sums of huge elements overflow */
 			if (isfinite(mean))
 				floats[j] = mean;
 		}
-		if (knn_space_normalises(km->space))
+		if (differ && knn_space_normalises(km->space))
 			(void) knn_normalise(km->encoder.kernels, floats, dim);
 	}
 }
@@ -463,15 +471,17 @@ move_centroid(void *argument, uint32_t thread, uint64_t item)
 
 	if (first < end)
 	{
+		const void *base = knn_vectors_at(move->vectors, move->ids[first]);
+
 		memset(sum, 0, sizeof(float) * km->dim);
 		for (uint32_t at = first; at < end; at++)
 		{
 			/* the members are anywhere in memory */
 			if (at + 2 < end)
 				prefetch(knn_vectors_at(move->vectors, move->ids[at + 2]), km->unit);
-			add_to_sum(km, sum, knn_vectors_at(move->vectors, move->ids[at]));
+			add_to_sum(km, sum, knn_vectors_at(move->vectors, move->ids[at]), base);
 		}
-		set_centroid(km, centroid, sum, end - first);
+		set_centroid(km, centroid, sum, end - first, base);
 	}
 	knn_coded_set(km, move->coded, i, centroid, thread);
 }
@@ -576,4 +586,93 @@ knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		knn_coded_set(km, &km->coded, i, knn_vectors_at(&vectors, i), 0);
 	knn_kmeans_group(km);
+}
+
+/* ---- equal centroids ---- */
+
+static bool
+are_equal(const knn_kmeans *km, uint32_t a, uint32_t b)
+{
+	const char *first = knn_kmeans_at(km, km->centroids, a);
+	const char *second = knn_kmeans_at(km, km->centroids, b);
+
+	if (!knn_encoding_is_float(km->encoding))
+		return memcmp(first, second, km->unit) == 0;
+	/* 0 and -0 are equal, and their bytes are not */
+	for (uint32_t i = 0; i < km->dim; i++)
+	{
+		if (((const float *) first)[i] != ((const float *) second)[i])
+			return false;
+	}
+	return true;
+}
+
+/* Equal for equal centroids (FNV-1a, by 4 bytes where there are floats). */
+static uint64_t
+hash_centroid(const knn_kmeans *km, uint32_t i)
+{
+	const char *centroid = knn_kmeans_at(km, km->centroids, i);
+	bool		floats = knn_encoding_is_float(km->encoding);
+	uint64_t	hash = UINT64_C(0xcbf29ce484222325);
+
+	for (uint32_t at = 0; at < km->unit; at += floats ? 4 : 1)
+	{
+		uint32_t	bits = (uint8_t) centroid[at];
+
+		if (floats)
+		{
+			float		element = ((const float *) centroid)[at / 4] + 0.0f;	/* no -0 */
+
+			memcpy(&bits, &element, sizeof(bits));
+		}
+		hash = (hash ^ bits) * UINT64_C(0x100000001b3);
+	}
+	return hash ^ hash >> 32;
+}
+
+/* The place of a centroid among those of a table, or the one where it goes. */
+static uint32_t
+find_equal(const knn_kmeans *km, const uint32_t *table, uint32_t mask, uint32_t i)
+{
+	uint32_t	at = (uint32_t) hash_centroid(km, i) & mask;
+
+	while (table[at] != UINT32_MAX && !are_equal(km, table[at], i))
+		at = (at + 1) & mask;
+	return at;
+}
+
+int
+knn_kmeans_merge_equal(knn_kmeans *km, uint32_t *numbers)
+{
+	uint32_t	size = 2;
+	uint32_t	left = 0;
+	uint32_t   *table;
+
+	while (size / 2 < km->ncentroids)
+		size *= 2;
+	table = knn_kmeans_take(km, sizeof(uint32_t) * (size_t) size);
+	if (!table)
+		return KNN_ERROR_NO_MEMORY;
+	memset(table, 0xff, sizeof(uint32_t) * (size_t) size);
+	for (uint32_t i = 0; i < km->ncentroids; i++)
+	{
+		uint32_t	at = find_equal(km, table, size - 1, i);
+
+		if (table[at] == UINT32_MAX)
+		{
+			if (left < i)
+				memcpy(km->centroids + (size_t) km->unit * left,
+					   knn_kmeans_at(km, km->centroids, i), km->unit);
+			table[at] = left++;
+		}
+		numbers[i] = table[at];
+	}
+	knn_kmeans_give(km, table);
+	if (left == km->ncentroids)
+		return KNN_OK;
+	km->ncentroids = left;
+	for (uint32_t i = 0; i < left; i++)
+		knn_coded_set(km, &km->coded, i, knn_kmeans_at(km, km->centroids, i), 0);
+	knn_kmeans_group(km);
+	return KNN_OK;
 }

@@ -129,7 +129,8 @@ extern int	knn_kmeans_init(knn_kmeans *km, uint32_t n);
 
 /*
  * Find n centroids of a sample of at least n vectors, laid end to end.  Of equal
- * vectors several may become centroids when there are fewer different ones than n.
+ * vectors several may become centroids, as when there are fewer different ones than n:
+ * see knn_kmeans_merge_equal.
  */
 extern int	knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample,
 							 uint32_t n);
@@ -139,6 +140,14 @@ extern int	knn_kmeans_train(knn_kmeans *km, const void *sample, uint32_t nsample
  * in place of training; laid end to end.  Their mean takes the sample's place.
  */
 extern void knn_kmeans_set(knn_kmeans *km, const void *centroids, uint32_t n);
+
+/*
+ * Let equal centroids be one, so that there is no tie between them, which who assigns a
+ * vector and who searches for it might break differently.  ncentroids becomes smaller;
+ * numbers gets the new number of each of the old ones.  KNN_OK or KNN_ERROR_NO_MEMORY;
+ * four to eight bytes per centroid are needed meanwhile.
+ */
+extern int	knn_kmeans_merge_equal(knn_kmeans *km, uint32_t *numbers);
 
 /*
  * How many vectors of count a sample for n centroids has, if memory is plenty; and the

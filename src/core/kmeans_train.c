@@ -324,7 +324,8 @@ assign_nearby(void *argument, uint32_t thread, uint64_t item)
 
 /*
  * Centroids that have lost all their vectors go where there are too many: to a
- * vector of the largest cluster, of which they get about half.
+ * vector of the largest cluster, of which they get about half.  Not to one that is the
+ * cluster's centroid: its vectors are equal, or nearly all of them.
  */
 static void
 fill_empty(training *t)
@@ -336,21 +337,31 @@ fill_empty(training *t)
 		sizes[i] = t->starts[i + 1] - t->starts[i];
 	for (uint32_t i = 0; i < km->ncentroids; i++)
 	{
-		uint32_t	largest = 0;
-		uint32_t	from;
+		const void *v;
+		uint32_t	largest;
 
 		if (sizes[i] > 0)
 			continue;
-		for (uint32_t j = 1; j < km->ncentroids; j++)
+		for (;;)
 		{
-			if (sizes[j] > sizes[largest])
-				largest = j;
+			uint32_t	from;
+
+			largest = 0;
+			for (uint32_t j = 1; j < km->ncentroids; j++)
+			{
+				if (sizes[j] > sizes[largest])
+					largest = j;
+			}
+			if (sizes[largest] < 2)
+				return;
+			from = t->starts[largest] +
+				knn_random_below(&t->random, t->starts[largest + 1] - t->starts[largest]);
+			v = knn_vectors_at(&t->sample, t->ids[from]);
+			if (memcmp(v, knn_kmeans_at(km, km->centroids, largest), km->unit) != 0)
+				break;
+			sizes[largest] = 1;
 		}
-		if (sizes[largest] < 2)
-			return;
-		from = t->starts[largest] +
-			knn_random_below(&t->random, t->starts[largest + 1] - t->starts[largest]);
-		memcpy(km->centroids + (size_t) km->unit * i, knn_vectors_at(&t->sample, t->ids[from]), km->unit);
+		memcpy(km->centroids + (size_t) km->unit * i, v, km->unit);
 		knn_coded_set(km, &km->coded, i, knn_kmeans_at(km, km->centroids, i), 0);
 		sizes[largest] -= sizes[largest] / 2;
 		sizes[i] = 1;			/* it is not known which of its vectors it gets */

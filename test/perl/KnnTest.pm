@@ -14,7 +14,7 @@ use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
   new_settings clustered_vectors load_vectors queries neighbours recall
-  rows_lost check_whole_index check_structure check_entries uses_index start_pgbench
+  rows_lost check_whole_index check_structure wait_until_removable check_entries uses_index start_pgbench
   log_errors %operators
   cache_settings stat_of check_mirror check_empty_cache catch_loading
 );
@@ -199,6 +199,18 @@ sub check_structure
 	return;
 }
 
+# Wait until VACUUM may remove what has been deleted.  A standby that feeds back holds it
+# up, even an idle one: it tells what it needs every wal_receiver_status_interval.
+sub wait_until_removable
+{
+	my ($node) = @_;
+	my $now = $node->safe_psql('postgres', 'SELECT pg_current_xact_id()');
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_replication WHERE backend_xmin::text::bigint < $now")
+	  or die 'a standby needs what has been deleted';
+	return;
+}
+
 # The index has an entry for each row, and no other: VACUUM counts them, if there is
 # something to remove.
 sub check_entries
@@ -208,6 +220,7 @@ sub check_entries
 		'postgres', qq{
 		INSERT INTO $table (id, v) SELECT -1, v FROM queries LIMIT 1;
 		DELETE FROM $table WHERE id = -1});
+	wait_until_removable($node);
 	$node->safe_psql('postgres', "VACUUM (INDEX_CLEANUP on) $table");
 	my $rows = $node->safe_psql('postgres', "SELECT count(*) FROM $table WHERE v IS NOT NULL");
 	is($node->safe_psql('postgres', "SELECT reltuples FROM pg_class WHERE relname = '$index'"),

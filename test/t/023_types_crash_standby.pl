@@ -1,5 +1,5 @@
-# Indexes of every data type, of one bit a dimension and without vectors: a standby
-# answers as the primary does, and a crash while they are written leaves them sound.
+# Indexes of every data type, of one bit a dimension, with codebooks and without vectors: a
+# standby answers as the primary does, and a crash while they are written leaves them sound.
 
 use strict;
 use warnings;
@@ -31,7 +31,10 @@ my %indexes = (
 	t_one_bit => [ 'v', '<->', '', 'mode = on_disk' ],
 	t_half_stored => [ 'v', '<#>', 'knn_vector_ip_ops', "compression_level = '2x'" ],
 	t_off => [ 'v', '<=>', 'knn_vector_cosine_ops', 'mode = on_disk, store_vectors = off' ],
-	t_l1_off => [ 'v', '<+>', 'knn_vector_l1_ops', 'store_vectors = off' ]);
+	t_l1_off => [ 'v', '<+>', 'knn_vector_l1_ops', 'store_vectors = off' ],
+	t_pq => [ 'h', '<#>', 'knn_vector_ip_ops', 'encoder = pq, pq_m = 16' ],
+	t_pq_lists => [ 'h', '<=>', 'knn_vector_cosine_ops',
+		'encoder = pq, pq_m = 8, code_size = 6, nlist = 8, nprobes = 8', 'knn_ivf' ]);
 
 # Rows with ids from first on.
 sub insert_rows
@@ -101,10 +104,14 @@ $primary->safe_psql(
 	CREATE TABLE asked AS SELECT * FROM t WHERE id % 60 = 7});
 foreach my $index (sort keys %indexes)
 {
-	my ($column, $op, $opclass, $options) = @{ $indexes{$index} };
+	my ($column, $op, $opclass, $options, $method) = @{ $indexes{$index} };
 	my $with = $options ? "WITH ($options)" : '';
-	$primary->safe_psql('postgres', "CREATE INDEX $index ON t USING knn_hnsw ($column $opclass) $with");
+	$method //= 'knn_hnsw';
+	$primary->safe_psql('postgres', "CREATE INDEX $index ON t USING $method ($column $opclass) $with");
 }
+
+is($primary->safe_psql('postgres', "SELECT string_agg(encoder, ' ') FROM unnest('{t_pq,t_pq_lists}'::text[]) i, knn_index_info(i::regclass)"),
+	'pq pq', 'indexes with codebooks');
 
 # A build, inserts, equal rows, updates and VACUUM reach the standby.
 my @steps = (

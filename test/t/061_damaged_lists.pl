@@ -24,8 +24,8 @@ my $header = 24;
 my $special = 8;
 
 # ---------------------------------------------------------------------------
-# tables: codes in blocks with vectors elsewhere; both elsewhere, across pages; and
-# codes that are the vectors.  Lists have several blocks, and places emptied by VACUUM.
+# tables: codes in blocks with vectors elsewhere; both elsewhere, across pages; codes
+# that codebooks are needed for; and codes that are the vectors.  Lists have several blocks, and places emptied by VACUUM.
 
 my $node = damage_node('20s');
 
@@ -37,6 +37,9 @@ my %kinds = (
 	wide => { dim => 2500, rows => 50, type => 'knn_vector(2500)', lists => 3,
 		with => "nlist = 3, compression_level = '4x'", code => 0, factors => 0, id => 4,
 		coarse => 2516, centroid => 10000, vector => 10000 },
+	pq => { dim => 64, rows => 360, type => 'knn_vector(64)', lists => 3,
+		with => 'nlist = 3, encoder = pq, pq_m = 16, code_size = 6', code => 12, factors => 12, id => 4,
+		coarse => 80, centroid => 256, vector => 256 },
 	byte => { dim => 200, rows => 300, type => "knn_vector(200, 'byte')", lists => 4,
 		with => 'nlist = 4', code => 200, factors => 0, id => 0, coarse => 216 });
 
@@ -74,7 +77,7 @@ SELECT knn_index_check('${table}_v', true);
 my @tables;
 for my $n (1 .. $copies)
 {
-	my $kind = (qw(narrow wide narrow byte))[ $n % 4 ];
+	my $kind = (qw(narrow wide narrow byte pq))[ $n % 5 ];
 	push @tables, { name => "t$n", kind => $kind };
 }
 $node->safe_psql('postgres', join '', map { create_table($_->{name}, $kinds{ $_->{kind} }) } @tables);
@@ -190,6 +193,33 @@ for my $value ('NaN', 'Inf', '-Inf', 1e30)
 			poke($_[0], 'vector', $header + 8, pack('f<', $value));
 			return is_emptied(@_, 0) ? 'harmless' : undef;
 		});
+}
+
+# --- codebooks, which follow the centre: one codeword of all parts after the other, on three pages
+for my $page (0 .. 2)
+{
+	my $at = $header + ($page == 0 ? $kinds{pq}{vector} : 0) + 12;
+
+	mutation("codebooks, page $page: element $_", 1,
+		do { my $value = $_; sub { poke($_[0], 'centre', $at, pack('f<', $value), $page) } }, 'pq')
+	  for 'NaN', 'Inf', '-Inf', 1e30;
+	# what rows are returned by then is another matter
+	mutation("codebooks, page $page: of others", 0,
+		sub { poke($_[0], 'centre', $at, peek($_[0], 'centre', $header, 3000), $page) }, 'pq');
+	mutation("codebooks, page $page: zeros", 0,
+		sub { poke($_[0], 'centre', $at, "\0" x 4000, $page) }, 'pq');
+	mutation("codebooks, page $page: large", 0,
+		sub { poke($_[0], 'centre', $at, pack('f<', 3e38) x 900, $page) }, 'pq');
+	mutation("codebooks, page $page: random", 0,
+		sub { poke($_[0], 'centre', $at, join('', map { chr int rand 256 } 1 .. 4000), $page) }, 'pq');
+	mutation("codebooks, page $page: lost", 1,
+		sub { poke($_[0], 'centre', 0, "\0" x $page_size, $page) }, 'pq');
+}
+for my $code ("\0", "\xff")
+{
+	# codes of other vectors: they are estimates
+	mutation('codes of pq', 0,
+		sub { poke($_[0], 'block', $header + $kinds{pq}{codes}, $code x (12 * 50)) }, 'pq');
 }
 
 # --- blocks

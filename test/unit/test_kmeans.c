@@ -393,6 +393,101 @@ test_degenerate(void)
 	free(equal);
 }
 
+/* Equal centroids become one; the others keep their order, and are found. */
+static void
+test_merge(knn_encoding encoding, uint32_t n)
+{
+	uint32_t	dim = encoding == KNN_ENCODING_BINARY ? 1024 : 32;
+	uint32_t	different = n / 3;
+	char	   *sample = make_sample(encoding, dim, n, 11);
+	uint32_t   *numbers = malloc(sizeof(uint32_t) * n);
+	knn_kmeans	km;
+
+	unit_case("equal centroids become one: %u, encoding %d", n, (int) encoding);
+	init(&km, encoding, encoding == KNN_ENCODING_BINARY ? KNN_SPACE_HAMMING : KNN_SPACE_L2, dim);
+	knn_kmeans_init(&km, n);
+	for (uint32_t i = different; i < n; i++)
+		memcpy(sample + (size_t) km.unit * i, sample + (size_t) km.unit * (i * 7 % different), km.unit);
+	if (knn_encoding_is_float(encoding))
+	{
+		/* equal, whatever the sign of 0 */
+		((float *) sample)[0] = 0;
+		for (uint32_t i = different; i < n; i++)
+		{
+			if (i * 7 % different == 0)
+				((float *) sample)[(size_t) dim * i] = -0.0f;
+		}
+	}
+	knn_kmeans_set(&km, sample, n);
+	UNIT_CHECK(knn_kmeans_merge_equal(&km, numbers) == KNN_OK, "merge");
+	UNIT_CHECK(km.ncentroids == different, "%u centroids, expected %u", km.ncentroids, different);
+	UNIT_CHECK(memcmp(km.centroids, sample, (size_t) km.unit * different) == 0, "other centroids");
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	expected = i < different ? i : i * 7 % different;
+		uint32_t	nearest = knn_kmeans_nearest(&km, sample + (size_t) km.unit * i, 0);
+
+		UNIT_CHECK(numbers[i] == expected, "centroid %u is %u, expected %u", i, numbers[i], expected);
+		UNIT_CHECK(nearest < different, "vector %u goes to %u", i, nearest);
+		UNIT_CHECK(encoding != KNN_ENCODING_BYTE || nearest == expected, "vector %u goes to %u", i, nearest);
+	}
+	UNIT_CHECK(knn_kmeans_merge_equal(&km, numbers) == KNN_OK && km.ncentroids == different,
+			   "merged again, %u are left", km.ncentroids);
+	knn_kmeans_free(&km);
+	UNIT_CHECK(live == 0, "%ld allocations are left", live);
+	free(numbers);
+	free(sample);
+}
+
+/*
+ * However many vectors are equal, what they have in common is one of them; and what
+ * is left of the centroids goes where vectors differ.
+ */
+static void
+test_equal(knn_space space)
+{
+	uint32_t	dim = 12;
+	uint32_t	n = 3000;
+	float	   *sample = malloc(sizeof(float) * n * dim);
+	uint32_t	numbers[30];
+	uint64_t	seed = 5;
+	uint32_t	lists[30] = {0};
+	uint32_t	filled = 0;
+	uint32_t	found = 0;
+	knn_kmeans	km;
+
+	unit_case("half of the vectors are equal, space %d", (int) space);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		for (uint32_t j = 0; j < dim; j++)
+			sample[dim * i + j] = i % 2 ? sample[dim + j] : (float) unit_random_float(&seed);
+		if (i == 0)
+		{
+			for (uint32_t j = 0; j < dim; j++)
+				sample[dim + j] = 0.1f * (float) (j + 1);
+			if (space == KNN_SPACE_COSINE)
+				knn_normalise(knn_kernels_get(), sample + dim, dim);
+		}
+		if (i % 2 == 0 && space == KNN_SPACE_COSINE)
+			knn_normalise(knn_kernels_get(), sample + dim * i, dim);
+	}
+	init(&km, KNN_ENCODING_ROTATED_8, space, dim);
+	knn_kmeans_init(&km, 30);
+	UNIT_CHECK(knn_kmeans_train(&km, sample, n, 30) == KNN_OK, "train");
+	UNIT_CHECK(knn_kmeans_merge_equal(&km, numbers) == KNN_OK, "merge");
+	UNIT_CHECK(km.ncentroids >= 25, "%u centroids are left", km.ncentroids);
+	for (uint32_t i = 0; i < km.ncentroids; i++)
+		found += memcmp(km.centroids + (size_t) km.unit * i, sample + dim, km.unit) == 0;
+	for (uint32_t i = 0; i < n; i++)
+		lists[knn_kmeans_nearest(&km, sample + dim * i, 0)]++;
+	for (uint32_t i = 0; i < km.ncentroids; i++)
+		filled += lists[i] > 0;
+	UNIT_CHECK(found <= 1, "%u centroids are the equal vectors", found);
+	UNIT_CHECK(filled >= km.ncentroids - 3, "%u of %u centroids have vectors", filled, km.ncentroids);
+	knn_kmeans_free(&km);
+	free(sample);
+}
+
 /* An allocator that fails sooner or later: an error, not a crash. */
 static void
 test_no_memory(void)
@@ -441,6 +536,13 @@ main(void)
 	test_set();
 	test_degenerate();
 	test_no_memory();
+
+	test_merge(KNN_ENCODING_ROTATED_8, 30);
+	test_merge(KNN_ENCODING_ROTATED_8, 600);
+	test_merge(KNN_ENCODING_BYTE, 600);
+	test_merge(KNN_ENCODING_BINARY, 300);
+	test_equal(KNN_SPACE_L2);
+	test_equal(KNN_SPACE_COSINE);
 
 	unit_case("work is interruptible");
 	UNIT_CHECK(checks > 0, "check was never called");
