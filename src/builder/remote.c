@@ -24,7 +24,7 @@
 #include "builder/wait.h"
 
 #define REMOVE_SECONDS 10		/* for all objects after a failure */
-#define REMOVE_SECONDS_CANCELLED 0.35	/* the server kills what does not end in half a second */
+#define REMOVE_SECONDS_CANCELLED 2.5	/* the server kills what does not end within 3 s */
 #define FIRST_INTERVALS 3		/* of polling, before the first question */
 
 /* in the order of names */
