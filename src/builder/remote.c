@@ -75,11 +75,15 @@ milliseconds_since(double start)
 	return (uint64_t) ((builder_now() - start) * 1000);
 }
 
-/* Count how a stage ended; its time is of successes. */
+/*
+ * Count how a stage ended; its time is of successes.  It is told at once, since nobody
+ * listens any more when the statement is cancelled.
+ */
 static bool
 count(Remote *remote, bool ok, Counter success, Counter failure)
 {
 	remote->counters[ok ? success : failure]++;
+	tell_counters(remote);
 	return ok;
 }
 
