@@ -40,6 +40,7 @@
 #include "commands/progress.h"
 #include "compat.h"
 #include "core/graph_order.h"
+#include "core/graph_repair.h"
 #include "core/rotation.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
@@ -147,6 +148,8 @@ build_in_process(HnswBuild *build)
 			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
 	}
 	pfree(scratch);
+	if (knn_graph_connect(graph) != KNN_OK)
+		elog(ERROR, "out of memory");
 
 	build->old_of_new = MemoryContextAllocHuge(build->context,
 											   mul_size(sizeof(uint32), Max(build->in_memory, 1)));

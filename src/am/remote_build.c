@@ -25,6 +25,11 @@
 #include "utils/rel.h"
 
 #define MIN_VECTORS 5			/* OpenSearch's, and what services accept */
+/*
+ * ms that the program has to remove its objects when nobody waits for it any more; it
+ * allows itself less.  A cancelled statement, and a shutdown, wait that long at most.
+ */
+#define END_PATIENCE 3000
 #define FIRST_POLL 3.6			/* poll intervals that the longest first wait has */
 
 /* ---- whether ---- */
@@ -124,6 +129,7 @@ KnnRemoteBuildPrepare(KnnRemoteBuild *remote, KnnJobFailure *failure)
 	job->secrets.texts[0] = KnnRemotePassword();
 	job->secrets.texts[1] = remote->repository->secret_key;
 	job->secrets.texts[2] = remote->repository->session_token;
+	job->child.patience = END_PATIENCE;
 	/* it speaks at each poll */
 	if (job->silence > 0)
 		job->silence = (int) Min((double) PG_INT32_MAX,

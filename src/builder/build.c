@@ -15,6 +15,7 @@
 #include "builder/threads.h"
 #include "core/graph_file.h"
 #include "core/graph_order.h"
+#include "core/graph_repair.h"
 
 #define ADDED_AT_ONCE 16
 
@@ -32,8 +33,12 @@ builder_graph_shape(knn_graph *graph, const builder_job *job, const builder_inpu
 uint64_t
 builder_memory_for(const builder_job *job, const builder_input *input, uint64_t n)
 {
+	uint64_t	adding = knn_parallel_memory(n, job->threads);
+	/* the graph has its tags */
+	uint64_t	connecting = knn_repair_memory(n) - n * sizeof(uint16_t);
+
 	return knn_graph_memory(n, input->encoder.encoding, job->dimension, job->m) +
-		knn_parallel_memory(n, job->threads);
+		(adding > connecting ? adding : connecting);
 }
 
 /* ---- adding ---- */
@@ -126,6 +131,8 @@ build_whole(const builder_job *job, const builder_input *input)
 
 	builder_graph_shape(&graph, job, input);
 	builder_add(&addition);
+	if (knn_graph_connect(&graph) != KNN_OK)
+		builder_fail_memory();
 	/* what the numbering needs fits into the room of the codes */
 	knn_graph_finish(&graph);
 	builder_write(job, input, &graph, NULL);

@@ -156,8 +156,7 @@ memory_of_work(const Importing *im)
 	uint64_t	n = im->job->count;
 	uint64_t	upper = im->import.leveled ? 0 :
 		builder_upper_memory(im->job, &im->input, n / (im->job->m - 1));
-	/* tags, a bit and a place in the queue */
-	uint64_t	connecting = n * 2 + n / 8 + n * 4;
+	uint64_t	connecting = knn_repair_memory(n);
 	uint64_t	mending = knn_parallel_memory(n, im->job->threads + 1);
 	uint64_t	most = upper > connecting ? upper : connecting;
 
@@ -411,7 +410,7 @@ connect_and_look(Importing *im)
 
 	if (knn_repair_begin(&im->graph) != KNN_OK)
 		builder_fail_memory();
-	result = knn_repair_connect(&im->graph, &pieces);
+	result = knn_repair_connect(&im->graph, KNN_REPAIR_MOST_PIECES(im->job->count), &pieces);
 	if (result == KNN_ERROR_FORMAT)
 		refuse(im, "it falls into more than %u pieces", pieces - 1);
 	if (result != KNN_OK)

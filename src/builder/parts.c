@@ -30,6 +30,7 @@
 #include "builder/upper.h"
 #include "core/graph_merge.h"
 #include "core/graph_prune.h"
+#include "core/graph_repair.h"
 
 #define PARTS_MOST 1024
 #define PART_LEAST 256			/* vectors */
@@ -385,6 +386,8 @@ builder_build_in_parts(const builder_job *job, const builder_input *input)
 	parts.graph.links = parts.first_lists;
 	merge(&parts);
 	builder_spool_end(parts.second_lists, lists);
+	if (knn_graph_connect(&parts.graph) != KNN_OK)
+		builder_fail_memory();
 	builder_spool_end(parts.codes, stride * n);
 	builder_spool_end(parts.factors, sizeof(knn_code_factors) * n);
 	builder_release(parts.second);

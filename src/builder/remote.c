@@ -24,7 +24,7 @@
 #include "builder/wait.h"
 
 #define REMOVE_SECONDS 10		/* for all objects after a failure */
-#define REMOVE_SECONDS_CANCELLED 0.35	/* the server kills what does not end in half a second */
+#define REMOVE_SECONDS_CANCELLED 2.5	/* the server kills what does not end within 3 s */
 #define FIRST_INTERVALS 3		/* of polling, before the first question */
 
 /* in the order of names */
@@ -75,11 +75,15 @@ milliseconds_since(double start)
 	return (uint64_t) ((builder_now() - start) * 1000);
 }
 
-/* Count how a stage ended; its time is of successes. */
+/*
+ * Count how a stage ended; its time is of successes.  It is told at once, since nobody
+ * listens any more when the statement is cancelled.
+ */
 static bool
 count(Remote *remote, bool ok, Counter success, Counter failure)
 {
 	remote->counters[ok ? success : failure]++;
+	tell_counters(remote);
 	return ok;
 }
 

@@ -14,6 +14,7 @@
 
 #include "builder/http.h"
 #include "builder/http_text.h"
+#include "core/secret.h"
 
 #define PAUSE 1.0				/* seconds before the second attempt */
 #define RETRY_AFTER_MOST 30.0
@@ -118,9 +119,9 @@ meaning_of(long status)
 }
 
 static bool
-contains(const char *text, const char *what)
+repeats(const char *text, const char *secret)
 {
-	return what != NULL && what[0] != '\0' && strstr(text, what) != NULL;
+	return knn_secret_shows(secret) && strstr(text, secret) != NULL;
 }
 
 /* What the service said besides, but for a secret that it may repeat. */
@@ -134,7 +135,7 @@ quote(const builder_service *service, builder_error *error)
 	builder_printable(said, sizeof(said), body, length);
 	if (said[0] == '\0')
 		return;
-	if (contains(said, service->secret) || contains(said, service->job->password))
+	if (repeats(said, service->secret) || repeats(said, service->job->password))
 		snprintf(error->detail, sizeof(error->detail), "The service's answer repeats the password.");
 	else
 		snprintf(error->detail, sizeof(error->detail), "The service answered: %.400s", said);

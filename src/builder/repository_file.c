@@ -197,15 +197,17 @@ put_at(const file_repository *repository, const Place *place, const char *key,
 	if (fd < 0)
 		return fail(error, errno, "write", repository, key);
 	ok = copy(repository, key, file, fd, file->size, true, transfer, error);
-	if (ok && (fchmod(fd, place->mode & 0666) != 0 || fsync(fd) != 0))
+	/*
+	 * Nothing is synced: an object lives as long as a build, which a crash of the machine
+	 * ends too, and whoever reads one compares its size and checks what is in it.
+	 */
+	if (ok && fchmod(fd, place->mode & 0666) != 0)
 		why = errno;
 	if (close(fd) != 0 && why == 0)
 		why = errno;
 	if (ok && why == 0)
 		why = name_object(place, part);
 	(void) unlinkat(place->directory, part, 0);
-	if (ok && why == 0 && fsync(place->directory) != 0 && errno != EINVAL)
-		why = errno;
 	return ok && (why == 0 || fail(error, why, "write", repository, key));
 }
 

@@ -237,11 +237,48 @@ insert(knn_graph *graph, knn_merger *merger, uint32_t id)
 	return KNN_OK;
 }
 
+/* Links a node from one of a list that was reached and has room. */
+static bool
+link_from_any(const Walk *walk, const uint32_t *list, uint32_t id)
+{
+	for (uint32_t i = 1; i <= list[0]; i++)
+	{
+		uint32_t   *row = knn_graph_links(walk->graph, list[i]);
+
+		if (row[0] < 2 * walk->graph->m && is_reached(walk, list[i]))
+		{
+			row[++row[0]] = id;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A node that others have dropped knows its neighbours itself.  By inner product these
+ * are often a few that all have in common and whose lists are full, but not those of
+ * their neighbours.  No link is lost by it.
+ */
+static bool
+link_from_neighbours(const Walk *walk, uint32_t id)
+{
+	const uint32_t *row = knn_graph_links(walk->graph, id);
+
+	if (link_from_any(walk, row, id))
+		return true;
+	for (uint32_t i = 1; i <= row[0]; i++)
+	{
+		if (is_reached(walk, row[i]) &&
+			link_from_any(walk, knn_graph_links(walk->graph, row[i]), id))
+			return true;
+	}
+	return false;
+}
+
 static int
-connect_round(Walk *walk, knn_merger *merger, uint32_t *pieces)
+connect_round(Walk *walk, knn_merger *merger, uint32_t most, uint32_t *pieces)
 {
 	knn_graph  *graph = walk->graph;
-	uint32_t	most = graph->n / KNN_REPAIR_NODES_A_PIECE + 16;
 
 	memset(walk->reached, 0, (size_t) graph->n / 8 + 1);
 	walk->count = 0;
@@ -253,12 +290,15 @@ connect_round(Walk *walk, knn_merger *merger, uint32_t *pieces)
 
 		if (is_reached(walk, id))
 			continue;
-		if (++*pieces > most)
-			return KNN_ERROR_FORMAT;
-		if (graph->check)
-			graph->check();
-		if (insert(graph, merger, id) != KNN_OK)
-			return KNN_ERROR_NO_MEMORY;
+		if (!link_from_neighbours(walk, id))
+		{
+			if (++*pieces > most)
+				return KNN_ERROR_FORMAT;
+			if (graph->check)
+				graph->check();
+			if (insert(graph, merger, id) != KNN_OK)
+				return KNN_ERROR_NO_MEMORY;
+		}
 		reach(walk, id);
 		walk_from(walk, before);
 	}
@@ -266,7 +306,7 @@ connect_round(Walk *walk, knn_merger *merger, uint32_t *pieces)
 }
 
 int
-knn_repair_connect(knn_graph *graph, uint32_t *pieces)
+knn_repair_connect(knn_graph *graph, uint32_t most, uint32_t *pieces)
 {
 	const knn_allocator *allocator = &graph->allocator;
 	Walk		walk = {.graph = graph};
@@ -285,7 +325,7 @@ knn_repair_connect(knn_graph *graph, uint32_t *pieces)
 		{
 			uint32_t	before = *pieces;
 
-			result = connect_round(&walk, &merger, pieces);
+			result = connect_round(&walk, &merger, most, pieces);
 			if (*pieces == before)
 				break;
 		}
@@ -296,6 +336,19 @@ knn_repair_connect(knn_graph *graph, uint32_t *pieces)
 	if (walk.queue)
 		allocator->release(allocator->context, walk.queue);
 	return result;
+}
+
+int
+knn_graph_connect(knn_graph *graph)
+{
+	uint32_t	pieces;
+	int			result = knn_repair_begin(graph);
+
+	if (result == KNN_OK)
+		result = knn_repair_connect(graph, graph->n, &pieces);
+	knn_repair_end(graph);
+	/* rounds may count a piece again */
+	return result == KNN_ERROR_FORMAT ? KNN_OK : result;
 }
 
 /* ---- sense ---- */

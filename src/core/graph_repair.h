@@ -1,6 +1,7 @@
 /*
  * graph_repair.h
- *		Making a graph that somebody else has built fit for searches like our own.
+ *		Making a graph that somebody else has built fit for searches like our own;
+ *		and what our own builds need of it when they are done, which is connection.
  *
  * A search descends through the levels, then walks along level 0.  What a graph that
  * was imported may lack is
@@ -11,8 +12,9 @@
  *	long links		lists of nearest neighbours alone do not lead from one cluster to
  *					another.  Those of a build do, since they were begun when few nodes
  *					were there; so do those of the levels above, some of which are added
- *	connection		clusters that no link leads to; one walk from the entry point finds
- *					them, and their first node is linked as if it were inserted
+ *	connection		nodes and clusters that no link leads to; one walk from the entry
+ *					point finds them, and they are linked from neighbours of their own,
+ *					or their first node is as if it were inserted
  *	sense			a graph of other vectors, or of nothing: then a search for its own
  *					vectors does not find them
  */
@@ -46,16 +48,32 @@ extern void knn_repair_link_far(knn_merger *merger, uint32_t id);
 extern int	knn_repair_begin(knn_graph *graph);
 extern void knn_repair_end(knn_graph *graph);
 
-/* More pieces than one in so many nodes, and some, are not a graph. */
-#define KNN_REPAIR_NODES_A_PIECE 4
+/*
+ * Connect what no walk from the entry point leads to.  A node whose own links lead to
+ * what was reached is linked from there, where there is room: builds of our own leave
+ * such nodes, by inner product a quarter of all where no vector is opposite to another.
+ * What is left are pieces of which no link leads out; *pieces is how many there were.
+ * One thread, which takes knn_repair_memory(n) beside the graph.  KNN_OK,
+ * KNN_ERROR_NO_MEMORY, or KNN_ERROR_FORMAT when there are more pieces than "most".
+ * Few nodes may still be unreachable: a full list takes a link only for another one.
+ */
+extern int	knn_repair_connect(knn_graph *graph, uint32_t most, uint32_t *pieces);
+
+/* Tags, a bit and a place in the queue. */
+static inline uint64_t
+knn_repair_memory(uint64_t n)
+{
+	return n * 2 + n / 8 + 1 + n * 4;
+}
 
 /*
- * Connect what no walk from the entry point leads to, in so many pieces.
- * One thread.  KNN_OK, KNN_ERROR_NO_MEMORY, or
- * KNN_ERROR_FORMAT when there are too many pieces.  Few nodes may still be unreachable:
- * a full list takes a link only for another one.
+ * The same of a build of our own that is complete and still has its codes, whatever it
+ * takes.  KNN_OK or KNN_ERROR_NO_MEMORY.
  */
-extern int	knn_repair_connect(knn_graph *graph, uint32_t *pieces);
+extern int	knn_graph_connect(knn_graph *graph);
+
+/* More pieces than these are not a graph. */
+#define KNN_REPAIR_MOST_PIECES(n) ((n) / 4 + 16)
 
 /* Nodes that are looked for, and those they are compared with. */
 #define KNN_REPAIR_SOUGHT 200

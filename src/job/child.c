@@ -29,7 +29,6 @@
 #include "storage/latch.h"
 #include "utils/wait_event.h"
 
-#define TERM_PATIENCE 500		/* ms between SIGTERM and SIGKILL */
 #define CHECK_INTERVAL 1000		/* ms after which a dead child is noticed whose
 								 * descendants hold its output open */
 #define TOTAL_FREE (1024 * 1024)	/* bytes of output that are always in order */
@@ -44,6 +43,7 @@ KnnChildInit(KnnChild *child)
 {
 	memset(child, 0, sizeof(KnnChild));
 	child->out = child->err = child->start = -1;
+	child->patience = KNN_CHILD_PATIENCE;
 }
 
 static void
@@ -435,7 +435,7 @@ KnnChildStop(KnnChild *child)
 	if (child->pid != 0 && !check_ended(child))
 	{
 		kill(-child->pid, SIGTERM);
-		for (int waited = 0; waited < TERM_PATIENCE && !check_ended(child); waited++)
+		for (int waited = 0; waited < child->patience && !check_ended(child); waited++)
 			pg_usleep(1000);
 		if (!child->ended)
 		{

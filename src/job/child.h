@@ -17,6 +17,7 @@
 
 #define KNN_CHILD_LINE_ROOM (16 * 1024) /* longest line and its end */
 #define KNN_CHILD_TAIL_ROOM 2048
+#define KNN_CHILD_PATIENCE 500	/* unless it is given more */
 
 typedef enum KnnChildEvent
 {
@@ -33,6 +34,7 @@ typedef struct KnnChild
 	int			out;			/* our ends of pipes, -1: closed */
 	int			err;
 	int			start;			/* errno of a failed exec */
+	int			patience;		/* ms between SIGTERM and SIGKILL */
 	bool		ended;
 	int			status;			/* as of waitpid, when ended */
 	instr_time	begun;

@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "core/secret.h"
 #include "mb/pg_wchar.h"
 
 typedef struct Reader
@@ -403,7 +404,7 @@ KnnHideSecrets(char *text, const KnnSecrets *secrets)
 	for (int i = 0; i < KNN_MAX_SECRETS; i++)
 	{
 		const char *secret = secrets->texts[i];
-		Size		length = secret ? strlen(secret) : 0;
+		Size		length = knn_secret_shows(secret) ? strlen(secret) : 0;
 		Size		stars = Min(length, 3);
 
 		for (char *at = text; length > 0 && (at = strstr(at, secret)) != NULL; at += stars)

@@ -77,7 +77,7 @@ extern bool KnnMessageParse(const char *line, Size length, KnnMessage *message);
  */
 extern char *KnnQuoteBytes(const char *bytes, Size length, Size most);
 
-/* Puts stars in the place of secrets, wherever they are in a text. */
+/* Puts stars in the place of secrets that show (core/secret.h), wherever they are in a text. */
 extern void KnnHideSecrets(char *text, const KnnSecrets *secrets);
 
 #endif

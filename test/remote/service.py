@@ -14,7 +14,8 @@ class Handler(web.Handler):
         if service.password is not None:
             both = "%s:%s" % (service.username, service.password)
             if self.headers.get("Authorization") != "Basic " + base64.b64encode(both.encode()).decode():
-                return self.answer(401, b"who are you? " + (self.headers.get("Authorization") or "").encode())
+                told = b"" if service.discreet else (self.headers.get("Authorization") or "").encode()
+                return self.answer(401, b"user or password is wrong " + told)
         elif self.headers.get("Authorization"):
             return self.answer(400, b"authentication without a password")
         if self.command == "POST" and self.path == service.prefix + "/_build":
@@ -48,6 +49,7 @@ class Service(web.Server):
         self.result = result            # the file's bytes; None: it writes none
         self.prefix = ""
         self.username = self.password = None
+        self.discreet = False           # does not repeat what it was told
         self.job_id = "job%2F1"
         self.build_answer = {"job_id": "job/1"}
         self.states = ["RUNNING_INDEX_BUILD", "RUNNING_INDEX_BUILD", "COMPLETED_INDEX_BUILD"]

@@ -257,6 +257,11 @@ def passwords(place):
     error = r.fails(says=("401", "repeats the password"))
     check("Basic" not in json.dumps(error), "the password was told")
     check_equal(r.left(), [], "objects")
+    # a word may be in any answer
+    r.remote.update(password="wrong")
+    r.fails(says=("401", "repeats the password"))
+    r.service.discreet = True
+    r.fails(says=("401", "The service answered: user or password is wrong"))
     r = Remote(place)
     r.repository["secret_key"] = "wrong"
     r.fails("repository", says="SignatureDoesNotMatch")

@@ -274,14 +274,34 @@ test_mending(void)
 	unit_case("mending: pieces are connected");
 	make_rings(&graph);
 	UNIT_CHECK(reachable(&graph) == N / 2, "%u", reachable(&graph));
-	UNIT_CHECK(knn_repair_connect(&graph, &pieces) == KNN_OK && pieces == 1, "%u pieces", pieces);
+	UNIT_CHECK(knn_repair_connect(&graph, KNN_REPAIR_MOST_PIECES(N), &pieces) == KNN_OK && pieces == 1, "%u pieces", pieces);
 	UNIT_CHECK(reachable(&graph) == N, "%u", reachable(&graph));
-	UNIT_CHECK(knn_repair_connect(&graph, &pieces) == KNN_OK && pieces == 0, "%u pieces", pieces);
+	UNIT_CHECK(knn_repair_connect(&graph, KNN_REPAIR_MOST_PIECES(N), &pieces) == KNN_OK && pieces == 0, "%u pieces", pieces);
+
+	unit_case("mending: what others have dropped is linked from its neighbours");
+	make_rings(&graph);
+	for (uint32_t i = 0; i < N; i++)
+	{
+		uint32_t   *row = knn_graph_links(&graph, i);
+
+		/* nobody links to the first odd ones, which all link to the same full node */
+		if (i % 2 == 1)
+			row[1] = 0;
+		else if (i >= N / 4)
+			row[++row[0]] = i + 1;
+	}
+	list[0] = knn_graph_links(&graph, 0)[0] = 2 * M;
+	for (uint32_t i = 1; i <= 2 * M; i++)
+		list[i] = knn_graph_links(&graph, 0)[i] = 2 * i;
+	UNIT_CHECK(reachable(&graph) == N - N / 8, "%u", reachable(&graph));
+	UNIT_CHECK(knn_repair_connect(&graph, 0, &pieces) == KNN_OK && pieces == 0, "%u pieces", pieces);
+	UNIT_CHECK(reachable(&graph) == N, "%u", reachable(&graph));
+	UNIT_CHECK(memcmp(list, knn_graph_links(&graph, 0), sizeof(list)) == 0, "a link was lost");
 
 	unit_case("mending: too many pieces");
 	for (uint32_t i = 0; i < N; i++)
 		knn_graph_links(&graph, i)[0] = 0;
-	UNIT_CHECK(knn_repair_connect(&graph, &pieces) == KNN_ERROR_FORMAT && pieces > N / KNN_REPAIR_NODES_A_PIECE,
+	UNIT_CHECK(knn_repair_connect(&graph, KNN_REPAIR_MOST_PIECES(N), &pieces) == KNN_ERROR_FORMAT && pieces > KNN_REPAIR_MOST_PIECES(N),
 			   "%u pieces", pieces);
 
 	unit_case("mending: a graph without sense");
