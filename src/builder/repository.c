@@ -160,11 +160,11 @@ builder_repository_deadline(builder_repository *repository, double seconds)
 	repository->deadline = seconds > 0 ? builder_now() + seconds : 0;
 }
 
-bool
-builder_repository_put(builder_repository *repository, const char *key, const char *path,
-					   const builder_transfer *transfer, builder_error *error)
+static bool
+put(builder_repository *repository, const char *key, const char *path, bool given,
+	const builder_transfer *transfer, builder_error *error)
 {
-	builder_local file = {.path = path};
+	builder_local file = {.path = path, .given = given};
 	struct stat st;
 	bool		ok;
 	int			why;
@@ -189,6 +189,20 @@ builder_repository_put(builder_repository *repository, const char *key, const ch
 		ok = builder_error_set(error, BUILDER_IO, "\"%s\" is no file", path);
 	(void) close(file.fd);
 	return ok;
+}
+
+bool
+builder_repository_put(builder_repository *repository, const char *key, const char *path,
+					   const builder_transfer *transfer, builder_error *error)
+{
+	return put(repository, key, path, false, transfer, error);
+}
+
+bool
+builder_repository_give(builder_repository *repository, const char *key, const char *path,
+						const builder_transfer *transfer, builder_error *error)
+{
+	return put(repository, key, path, true, transfer, error);
 }
 
 bool

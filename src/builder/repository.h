@@ -89,6 +89,14 @@ extern bool builder_repository_put(builder_repository *repository, const char *k
 								   builder_error *error);
 
 /*
+ * give: the same of a file that nobody will write to any more: it may become the object
+ * instead of being copied.  Its name at path stays, for the caller to remove.
+ */
+extern bool builder_repository_give(builder_repository *repository, const char *key,
+									const char *path, const builder_transfer *transfer,
+									builder_error *error);
+
+/*
  * get: the object as a new file at path, which must not be there; it is removed again
  * upon failure.  An object of more than limit bytes is an error, and so is one that
  * changes meanwhile or whose checksum, where the store tells one, is another.

@@ -17,6 +17,7 @@ typedef struct builder_local
 	int			fd;
 	const char *path;
 	uint64_t	size;			/* of put */
+	bool		given;			/* of put: it may become the object */
 } builder_local;
 
 /* Keys are good ones; local files are open. */

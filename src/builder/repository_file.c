@@ -3,8 +3,8 @@
  *		Repositories that are directories: of one machine, or of a shared file system.
  *
  * A key is followed part by part below the directory, never through a symbolic link.  An
- * object is written under a name of its own, made durable, and then linked to its key,
- * which fails where one is: so it appears whole and replaces nothing.  Files and
+ * object is written under a name of its own, or a file given becomes it, and is then linked
+ * to its key, which fails where one is: so it appears whole and replaces nothing.  Files and
  * directories get the rights that the repository's directory has, so that its owner says
  * who else may read them.  Directories are removed when their last object is.
  */
@@ -179,21 +179,47 @@ name_object(const Place *place, const char *part)
 	return errno;
 }
 
+/* Give a file the rights, and the group, that one made in the directory would have. */
 static bool
-put_at(const file_repository *repository, const Place *place, const char *key,
-	   const builder_local *file, const builder_transfer *transfer, builder_error *error)
+give_rights(const Place *place, int fd)
 {
-	char		part[64];
-	uint64_t	bits = 0;
-	int			fd;
+	struct stat directory;
+
+	if (fstat(place->directory, &directory) != 0)
+		return false;
+	if ((directory.st_mode & S_ISGID) && fchown(fd, (uid_t) -1, directory.st_gid) != 0)
+		return false;
+	return fchmod(fd, place->mode & 0666) == 0;
+}
+
+/* Is the local file, without a copy, the object's part now?  Where it can be linked. */
+static bool
+take_given(const Place *place, const char *part, const builder_local *file)
+{
+	struct stat opened;
+	struct stat linked;
+
+	if (!file->given || linkat(AT_FDCWD, file->path, place->directory, part, 0) != 0)
+		return false;
+	if (fstat(file->fd, &opened) == 0 &&
+		fstatat(place->directory, part, &linked, AT_SYMLINK_NOFOLLOW) == 0 &&
+		opened.st_dev == linked.st_dev && opened.st_ino == linked.st_ino &&
+		give_rights(place, file->fd))
+		return true;
+	/* another file has that name by now, or this one cannot have those rights */
+	(void) unlinkat(place->directory, part, 0);
+	return false;
+}
+
+/* A copy of the local file as the object's part. */
+static bool
+write_part(const file_repository *repository, const Place *place, const char *key, const char *part,
+		   const builder_local *file, const builder_transfer *transfer, builder_error *error)
+{
+	int			fd = openat(place->directory, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int			why = 0;
 	bool		ok;
 
-	if (faccessat(place->directory, place->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return fail(error, EEXIST, "write", repository, key);
-	(void) !getrandom(&bits, sizeof(bits), 0);
-	snprintf(part, sizeof(part), ".%016llx.part", (unsigned long long) bits);
-	fd = openat(place->directory, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(error, errno, "write", repository, key);
 	ok = copy(repository, key, file, fd, file->size, true, transfer, error);
@@ -205,10 +231,33 @@ put_at(const file_repository *repository, const Place *place, const char *key,
 		why = errno;
 	if (close(fd) != 0 && why == 0)
 		why = errno;
-	if (ok && why == 0)
-		why = name_object(place, part);
-	(void) unlinkat(place->directory, part, 0);
 	return ok && (why == 0 || fail(error, why, "write", repository, key));
+}
+
+static bool
+put_at(const file_repository *repository, const Place *place, const char *key,
+	   const builder_local *file, const builder_transfer *transfer, builder_error *error)
+{
+	char		part[64];
+	uint64_t	bits = 0;
+	bool		ok;
+
+	if (faccessat(place->directory, place->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return fail(error, EEXIST, "write", repository, key);
+	(void) !getrandom(&bits, sizeof(bits), 0);
+	snprintf(part, sizeof(part), ".%016llx.part", (unsigned long long) bits);
+	if (take_given(place, part, file))
+		ok = builder_transfer_tell(transfer, file->size, file->size, error);
+	else
+		ok = write_part(repository, place, key, part, file, transfer, error);
+	if (ok)
+	{
+		int			why = name_object(place, part);
+
+		ok = why == 0 || fail(error, why, "write", repository, key);
+	}
+	(void) unlinkat(place->directory, part, 0);
+	return ok;
 }
 
 static bool

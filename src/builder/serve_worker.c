@@ -210,7 +210,7 @@ upload(Run *run, builder_error *error)
 	}
 	else if (strcmp(error->code, BUILDER_NOT_FOUND) != 0)
 		return false;
-	return builder_repository_put(run->repository, key, run->files.result, &transfer, error);
+	return builder_repository_give(run->repository, key, run->files.result, &transfer, error);
 }
 
 static bool

@@ -64,6 +64,8 @@ main(int argc, char **argv)
 	repository = builder_repository_open(&options, &error);
 	if (repository && strcmp(argv[3], "put") == 0)
 		ok = builder_repository_put(repository, argv[4], argv[5], &transfer, &error);
+	else if (repository && strcmp(argv[3], "give") == 0)
+		ok = builder_repository_give(repository, argv[4], argv[5], &transfer, &error);
 	else if (repository && strcmp(argv[3], "get") == 0)
 		ok = builder_repository_get(repository, argv[4], argv[5],
 									argc > 6 ? strtoull(argv[6], NULL, 10) : INT64_MAX, &transfer,
