@@ -10,8 +10,8 @@
  *	- vector and code are written before the entry that refers to them, and stay
  *	  as long as the entry has a row
  *
- * So a vector that does not fit its code is looked at again: if the entry is still
- * the same after the vector was read, that is damage.
+ * So a vector that does not fit its code is looked at again, with the entry: what does
+ * not fit then, several times, is damage.
  */
 #include "postgres.h"
 
@@ -22,6 +22,8 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
+
+#define LOOKS 3					/* at an entry that is wrong */
 
 typedef struct ListCheck
 {
@@ -51,19 +53,6 @@ cursor_of(KnnCheck *check, KnnColumn column)
 }
 
 /* ---- entries ---- */
-
-/* The entry's vector and code do not fit: has the entry changed meanwhile? */
-static bool
-same_entry(ListCheck *lists, uint32 block, uint32 at, const ItemPointerData *tid)
-{
-	Buffer		buffer = KnnIvfPinBlock(&lists->reader, block);
-	ItemPointerData now;
-
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	now = KnnIvfTids(KnnPageContents(BufferGetPage(buffer)))[at];
-	UnlockReleaseBuffer(buffer);
-	return ItemPointerEquals(&now, unconstify(ItemPointerData *, tid));
-}
 
 /* What is wrong with an entry's code and vector, a format as of KnnCheckCode, or NULL. */
 static const char *
@@ -110,6 +99,35 @@ check_vector(ListCheck *lists, const KnnIvfBlock *block, uint32 at)
 	knn_encoder_rotate(&store->encoder, v, lists->rotated);
 	knn_encode_rotated(&lists->reader.encoder, lists->rotated, &expected, lists->expected, lists->r);
 	return KnnCheckCode(lists->check, factors, code, &expected, lists->expected, lists->r);
+}
+
+/*
+ * An entry's vector and code did not fit.  Another row may have taken the place between
+ * the looks at the one and the other, with the same TID even; what is wrong each time is
+ * damage.
+ */
+static const char *
+look_again(ListCheck *lists, uint32 id, uint32 at, const ItemPointerData *tid)
+{
+	const char *wrong = NULL;
+
+	for (int i = 0; i < LOOKS; i++)
+	{
+		Buffer		buffer = KnnIvfPinBlock(&lists->reader, id);
+		PGAlignedBlock page;
+		const KnnIvfBlock *block = (const KnnIvfBlock *) KnnPageContents(page.data);
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		memcpy(page.data, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+		if (!ItemPointerEquals(&KnnIvfTids(block)[at], unconstify(ItemPointerData *, tid)))
+			return NULL;
+		wrong = check_vector(lists, block, at);
+		if (wrong == NULL)
+			return NULL;
+	}
+	return wrong;
 }
 
 /*
@@ -182,7 +200,9 @@ check_block(ListCheck *lists, uint32 id)
 			continue;
 		KnnCheckAddRow(check, tid);
 		wrong = check_vector(lists, block, i);
-		if (wrong && same_entry(lists, id, i, tid))
+		if (wrong)
+			wrong = look_again(lists, id, i, tid);
+		if (wrong)
 			KnnCheckFail(check, number, wrong, "entry", i);
 	}
 	return block->next;
