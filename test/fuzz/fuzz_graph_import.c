@@ -95,7 +95,7 @@ import_graph(knn_import *import)
 		knn_repair_link_far(&worker.merger, i);
 	check_graph(graph);
 	require(knn_repair_begin(graph) == KNN_OK, "no memory");
-	if (knn_repair_connect(graph, &pieces) == KNN_OK)
+	if (knn_repair_connect(graph, KNN_REPAIR_MOST_PIECES(graph->n), &pieces) == KNN_OK)
 	{
 		require(knn_repair_sense(graph, 8, &sought, &found) == KNN_OK && found <= sought, "sense");
 		imported++;
