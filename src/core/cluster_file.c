@@ -10,25 +10,13 @@
 #include <string.h>
 
 #include "core/crc.h"
+#include "core/little_endian.h"
 
 #define MAGIC "KNNLISTS"
 #define ZEROS_FROM 36			/* in the header */
 #define WORDS_AT_ONCE 16384
 
 /* ---- bytes ---- */
-
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
-}
-
-static void
-put32(uint8_t *p, uint32_t v)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (uint8_t) (v >> 8 * i);
-}
 
 static uint64_t
 centroid_bytes(const knn_cluster_file *file)
@@ -78,18 +66,18 @@ refuse(knn_cluster_file *file, const char *format,...)
 static int
 check_header(knn_cluster_file *file, const uint8_t *header, uint64_t size)
 {
-	uint64_t	count = get32(header + 24) | (uint64_t) get32(header + 28) << 32;
+	uint64_t	count = knn_get32(header + 24) | (uint64_t) knn_get32(header + 28) << 32;
 
 	if (memcmp(header, MAGIC, 8) != 0)
 		return refuse(file, "it does not begin with \"" MAGIC "\"");
-	if (get32(header + 8) != KNN_CLUSTER_FILE_VERSION)
-		return refuse(file, "it has version %u, expected %d", get32(header + 8),
+	if (knn_get32(header + 8) != KNN_CLUSTER_FILE_VERSION)
+		return refuse(file, "it has version %u, expected %d", knn_get32(header + 8),
 					  KNN_CLUSTER_FILE_VERSION);
-	if (get32(header + 12) != file->unit || get32(header + 16) != (file->floats ? 1 : 0))
+	if (knn_get32(header + 12) != file->unit || knn_get32(header + 16) != (file->floats ? 1 : 0))
 		return refuse(file, "its centroids have %u bytes of kind %u, expected %u of kind %d",
-					  get32(header + 12), get32(header + 16), file->unit, file->floats ? 1 : 0);
-	if (get32(header + 20) != file->nlists)
-		return refuse(file, "it has %u lists, expected %u", get32(header + 20), file->nlists);
+					  knn_get32(header + 12), knn_get32(header + 16), file->unit, file->floats ? 1 : 0);
+	if (knn_get32(header + 20) != file->nlists)
+		return refuse(file, "it has %u lists, expected %u", knn_get32(header + 20), file->nlists);
 	if (count != file->count)
 		return refuse(file, "it has %llu vectors, expected %u", (unsigned long long) count,
 					  file->count);
@@ -135,7 +123,7 @@ static void
 turn_words(uint32_t *words, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
-		words[i] = get32((const uint8_t *) &words[i]);
+		words[i] = knn_get32((const uint8_t *) &words[i]);
 }
 
 static int
@@ -218,7 +206,7 @@ knn_cluster_file_read(knn_cluster_file *file, const knn_graph_source *source)
 		return KNN_ERROR_IO;
 	result = check_header(file, header, source->size);
 	if (result == KNN_OK)
-		result = read_parts(file, source, get32(header + 32));
+		result = read_parts(file, source, knn_get32(header + 32));
 	if (result != KNN_OK)
 		forget(file);
 	return result;
@@ -254,7 +242,7 @@ write_words(Writer *writer, const uint32_t *words, uint64_t n)
 		uint64_t	count = n - at < at_once ? n - at : at_once;
 
 		for (uint64_t i = 0; i < count; i++)
-			put32(buffer + sizeof(uint32_t) * i, words[at + i]);
+			knn_put32(buffer + sizeof(uint32_t) * i, words[at + i]);
 		if (!write_bytes(writer, buffer, sizeof(uint32_t) * (size_t) count))
 			return false;
 	}
@@ -285,11 +273,11 @@ knn_cluster_file_write(const knn_cluster_file *file, const knn_graph_sink *sink)
 	if (!write_parts(&writer, file))
 		return KNN_ERROR_IO;
 	memcpy(header, MAGIC, 8);
-	put32(header + 8, KNN_CLUSTER_FILE_VERSION);
-	put32(header + 12, file->unit);
-	put32(header + 16, file->floats ? 1 : 0);
-	put32(header + 20, file->nlists);
-	put32(header + 24, file->count);
-	put32(header + 32, knn_crc_value(&writer.crc));
+	knn_put32(header + 8, KNN_CLUSTER_FILE_VERSION);
+	knn_put32(header + 12, file->unit);
+	knn_put32(header + 16, file->floats ? 1 : 0);
+	knn_put32(header + 20, file->nlists);
+	knn_put32(header + 24, file->count);
+	knn_put32(header + 32, knn_crc_value(&writer.crc));
 	return sink->write(sink->state, 0, header, sizeof(header)) ? KNN_OK : KNN_ERROR_IO;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/crc.h"
+#include "core/little_endian.h"
 
 #define MAGIC "KNNCODES"
 #define FACTOR_BYTES (3 * sizeof(uint32_t))
@@ -16,23 +17,10 @@
 
 /* ---- bytes ---- */
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
-}
-
-static void
-put32(uint8_t *p, uint32_t v)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (uint8_t) (v >> 8 * i);
-}
-
 static float
 get_float(const uint8_t *p)
 {
-	uint32_t	bits = get32(p);
+	uint32_t	bits = knn_get32(p);
 	float		value;
 
 	memcpy(&value, &bits, sizeof(value));
@@ -45,7 +33,7 @@ put_float(uint8_t *p, float value)
 	uint32_t	bits;
 
 	memcpy(&bits, &value, sizeof(bits));
-	put32(p, bits);
+	knn_put32(p, bits);
 }
 
 /* ---- items ---- */
@@ -85,12 +73,12 @@ knn_code_file_header(uint8_t header[KNN_CODE_FILE_HEADER], uint32_t width, uint6
 					 uint32_t crc)
 {
 	memcpy(header, MAGIC, 8);
-	put32(header + 8, KNN_CODE_FILE_VERSION);
-	put32(header + 12, width);
-	put32(header + 16, (uint32_t) count);
-	put32(header + 20, (uint32_t) (count >> 32));
-	put32(header + 24, crc);
-	put32(header + 28, 0);
+	knn_put32(header + 8, KNN_CODE_FILE_VERSION);
+	knn_put32(header + 12, width);
+	knn_put32(header + 16, (uint32_t) count);
+	knn_put32(header + 20, (uint32_t) (count >> 32));
+	knn_put32(header + 24, crc);
+	knn_put32(header + 28, 0);
 }
 
 __attribute__((format(printf, 2, 3)))
@@ -108,19 +96,19 @@ refuse(knn_code_reader *reader, const char *format,...)
 static int
 check_header(knn_code_reader *reader, const uint8_t *header, uint64_t size)
 {
-	uint64_t	count = get32(header + 16) | (uint64_t) get32(header + 20) << 32;
+	uint64_t	count = knn_get32(header + 16) | (uint64_t) knn_get32(header + 20) << 32;
 	uint64_t	expected = KNN_CODE_FILE_HEADER + reader->count * reader->width;
 
 	if (memcmp(header, MAGIC, 8) != 0)
 		return refuse(reader, "its codes do not begin with \"" MAGIC "\"");
-	if (get32(header + 8) != KNN_CODE_FILE_VERSION)
-		return refuse(reader, "its codes have version %u, expected %d", get32(header + 8),
+	if (knn_get32(header + 8) != KNN_CODE_FILE_VERSION)
+		return refuse(reader, "its codes have version %u, expected %d", knn_get32(header + 8),
 					  KNN_CODE_FILE_VERSION);
-	if (get32(header + 12) != reader->width || count != reader->count)
+	if (knn_get32(header + 12) != reader->width || count != reader->count)
 		return refuse(reader, "it has %llu codes of %u bytes, expected %llu of %u",
-					  (unsigned long long) count, get32(header + 12),
+					  (unsigned long long) count, knn_get32(header + 12),
 					  (unsigned long long) reader->count, reader->width);
-	if (get32(header + 28) != 0)
+	if (knn_get32(header + 28) != 0)
 		return refuse(reader, "the end of the header of its codes is not zero");
 	if (size != expected)
 		return refuse(reader, "its codes are %llu bytes long, expected %llu",
@@ -174,7 +162,7 @@ knn_code_file_read(knn_code_reader *reader, const knn_graph_source *source)
 	}
 	knn_crc_init(&crc, KNN_CRC32C);
 	result = read_items(reader, source, buffer, at_once, &crc);
-	if (result == KNN_OK && !reader->again && knn_crc_value(&crc) != get32(header + 24))
+	if (result == KNN_OK && !reader->again && knn_crc_value(&crc) != knn_get32(header + 24))
 		result = refuse(reader, "the checksum of its codes is wrong");
 	reader->allocator.release(reader->allocator.context, buffer);
 	return result;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/crc.h"
+#include "core/little_endian.h"
 
 #define MAGIC "KNNGRAPH"
 #define READ_AT_ONCE ((size_t) 1 << 20)
@@ -27,30 +28,17 @@ big_endian(void)
 	return first == 0;
 }
 
-static uint32_t
-get32(const uint8_t *p)
-{
-	return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
-}
-
 static uint64_t
 get64(const uint8_t *p)
 {
-	return get32(p) | (uint64_t) get32(p + 4) << 32;
-}
-
-static void
-put32(uint8_t *p, uint32_t v)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (uint8_t) (v >> 8 * i);
+	return knn_get32(p) | (uint64_t) knn_get32(p + 4) << 32;
 }
 
 static void
 put64(uint8_t *p, uint64_t v)
 {
-	put32(p, (uint32_t) v);
-	put32(p + 4, (uint32_t) (v >> 32));
+	knn_put32(p, (uint32_t) v);
+	knn_put32(p + 4, (uint32_t) (v >> 32));
 }
 
 /* ---- layout ---- */
@@ -115,7 +103,7 @@ static int
 check_header(knn_graph_file *file, const uint8_t *header, uint64_t size,
 			 Layout *layout, uint32_t *crc)
 {
-	uint32_t	version = get32(header + 8);
+	uint32_t	version = knn_get32(header + 8);
 	uint64_t	nodes = get64(header + 16);
 	uint64_t	upper_items = get64(header + 24);
 
@@ -123,7 +111,7 @@ check_header(knn_graph_file *file, const uint8_t *header, uint64_t size,
 		return refuse(file, "it does not begin with \"" MAGIC "\"");
 	if (version != KNN_GRAPH_FILE_VERSION)
 		return refuse(file, "it has version %u, expected %u", version, KNN_GRAPH_FILE_VERSION);
-	file->m = get32(header + 12);
+	file->m = knn_get32(header + 12);
 	if (file->m < 2 || file->m > KNN_GRAPH_FILE_MAX_M)
 		return refuse(file, "its m is %u", file->m);
 	/* so that no size below can overflow */
@@ -142,9 +130,9 @@ check_header(knn_graph_file *file, const uint8_t *header, uint64_t size,
 	}
 	file->nodes = (uint32_t) nodes;
 	file->upper_items = (uint32_t) upper_items;
-	file->entry = get32(header + 32);
-	file->entry_level = get32(header + 36);
-	*crc = get32(header + 40);
+	file->entry = knn_get32(header + 32);
+	file->entry_level = knn_get32(header + 36);
+	*crc = knn_get32(header + 40);
 	return KNN_OK;
 }
 
@@ -394,7 +382,7 @@ swap_words(uint8_t *words, uint64_t bytes)
 {
 	for (uint64_t at = 0; at + 4 <= bytes; at += 4)
 	{
-		uint32_t	word = get32(words + at);
+		uint32_t	word = knn_get32(words + at);
 
 		memcpy(words + at, &word, 4);
 	}
@@ -491,7 +479,7 @@ write_word(Writer *writer, uint32_t word)
 {
 	if (writer->used == WRITE_AT_ONCE)
 		flush(writer);
-	put32(writer->buffer + writer->used, word);
+	knn_put32(writer->buffer + writer->used, word);
 	writer->used += 4;
 }
 
@@ -538,13 +526,13 @@ write_header(Writer *writer, const knn_graph *graph, uint64_t upper_items,
 {
 	uint8_t		header[KNN_GRAPH_FILE_HEADER] = MAGIC;
 
-	put32(header + 8, KNN_GRAPH_FILE_VERSION);
-	put32(header + 12, graph->m);
+	knn_put32(header + 8, KNN_GRAPH_FILE_VERSION);
+	knn_put32(header + 12, graph->m);
 	put64(header + 16, graph->n);
 	put64(header + 24, upper_items);
-	put32(header + 32, graph->n > 0 ? new_of_old[graph->entry] : KNN_INVALID_ID);
-	put32(header + 36, graph->n > 0 ? graph->entry_level : 0);
-	put32(header + 40, knn_crc_value(&writer->crc));
+	knn_put32(header + 32, graph->n > 0 ? new_of_old[graph->entry] : KNN_INVALID_ID);
+	knn_put32(header + 36, graph->n > 0 ? graph->entry_level : 0);
+	knn_put32(header + 40, knn_crc_value(&writer->crc));
 	if (!writer->failed && !writer->sink->write(writer->sink->state, 0, header, sizeof(header)))
 		writer->failed = true;
 }
