@@ -11,6 +11,14 @@
 #define S3_TEXT 1024			/* of upload ids, tags and checksums, with a zero */
 #define S3_QUERY (3 * S3_TEXT + 64)
 
+/*
+ * Larger objects are written and read in parts of so many bytes, which several connections
+ * share: so many that objects of some ten MB have work for all, and few enough requests.
+ */
+#ifndef S3_PART_BYTES
+#define S3_PART_BYTES (16 * 1024 * 1024)
+#endif
+
 typedef struct s3_repository
 {
 	builder_repository base;

@@ -16,9 +16,6 @@
 #include "builder/s3.h"
 #include "core/crc.h"
 
-#ifndef S3_PART_BYTES
-#define S3_PART_BYTES (32 * 1024 * 1024)
-#endif
 #define PARTS_MOST 10000		/* of S3's multipart uploads */
 #define WORTH_ANOTHER (1024 * 1024) /* bytes after which attempts are counted anew */
 

@@ -18,9 +18,6 @@
 #include "builder/wait.h"
 #include "core/crc.h"
 
-#ifndef S3_PART_BYTES
-#define S3_PART_BYTES (32 * 1024 * 1024)
-#endif
 #define S3_PARTS_MOST 10000
 #define MB (1024 * 1024)
 #define READ_BYTES (256 * 1024)

@@ -60,11 +60,26 @@ def signature(secret, method, path, query, headers, signed, payload, scope, time
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-class Object:
-    def __init__(self, body, parts=None):
+class Part:
+    """What one request has written, with what the store tells of it."""
+
+    def __init__(self, body):
         self.body = body
-        self.parts = parts          # sizes of a multipart upload's
-        self.etag = '"%s%s"' % (hashlib.md5(body).hexdigest(), "-%d" % len(parts) if parts else "")
+        self.md5 = hashlib.md5(body).digest()
+        self.etag = '"%s"' % self.md5.hex()
+        self.crc32 = zlib.crc32(body)
+
+
+class Object(Part):
+    """Of one request, or of the parts of several, whose ETag is then that of their ETags."""
+
+    def __init__(self, body=None, parts=None):
+        self.parts = parts and [len(p.body) for p in parts]
+        if parts:
+            self.body = b"".join(p.body for p in parts)
+            self.etag = '"%s-%d"' % (hashlib.md5(b"".join(p.md5 for p in parts)).hexdigest(), len(parts))
+        else:
+            super().__init__(body)
         self.crc = None             # text, when checksums are kept
 
 
@@ -130,6 +145,8 @@ class Handler(web.Handler):
             bucket, _, key = path[1:].partition("/")
             if bucket != self.server.bucket:
                 raise Error(404, "NoSuchBucket", "There is no bucket %s" % bucket)
+            # before the lock: transfers of several parts are to be as quick as they can
+            self.part = Object(self.body) if self.command == "PUT" else None
             # another thread may look into it
             with self.server.store_lock:
                 result = self.act(key, web.parse_query(self.query))
@@ -149,14 +166,14 @@ class Handler(web.Handler):
             return self.complete(key, query["uploadId"])
         if name == "PUT" and "uploadId" in query:
             headers = self.check_checksum()
-            self.upload(key, query["uploadId"])[int(query["partNumber"])] = self.body
-            return 200, b"", dict(headers, ETag='"%s"' % hashlib.md5(self.body).hexdigest())
+            self.upload(key, query["uploadId"])[int(query["partNumber"])] = self.part
+            return 200, b"", dict(headers, ETag=self.part.etag)
         if name == "PUT":
             headers = self.check_checksum()
             self.check_condition(key)
-            store.objects[key] = Object(self.body)
+            store.objects[key] = self.part
             if headers:
-                store.objects[key].crc = crc_text(zlib.crc32(self.body))
+                self.part.crc = crc_text(self.part.crc32)
             return 200, b"", dict(headers, ETag=store.objects[key].etag)
         if name == "DELETE" and "uploadId" in query:
             self.upload(key, query["uploadId"])
@@ -172,7 +189,7 @@ class Handler(web.Handler):
         given = self.headers.get("x-amz-checksum-crc32")
         if not self.server.checksums:
             return {}
-        if given and given != crc_text(zlib.crc32(self.body)):
+        if given and given != crc_text(self.part.crc32):
             raise Error(400, "BadDigest", "The checksum is another")
         return {"x-amz-checksum-crc32": given} if given else {}
 
@@ -196,15 +213,15 @@ class Handler(web.Handler):
         if [int(n) for _, _, n in named] != sorted(parts):
             raise Error(400, "InvalidPart", "parts")
         for crc, etag, number in named:
-            body = parts[int(number)]
-            if etag.decode() != "&quot;%s&quot;" % hashlib.md5(body).hexdigest():
+            part = parts[int(number)]
+            if etag.decode() != part.etag.replace('"', "&quot;"):
                 raise Error(400, "InvalidPart", "etag")
-            if (crc or self.server.checksums) and crc.decode() != crc_text(zlib.crc32(body)):
+            if (crc or self.server.checksums) and crc.decode() != crc_text(part.crc32):
                 raise Error(400, "InvalidPart", "checksum")
-        bodies = [parts[n] for n in sorted(parts)]
-        made = Object(b"".join(bodies), [len(b) for b in bodies])
+        ordered = [parts[n] for n in sorted(parts)]
+        made = Object(parts=ordered)
         if self.server.checksums:
-            made.crc = "%s-%d" % (crc_text(zlib.crc32(b"".join(zlib.crc32(b).to_bytes(4, "big") for b in bodies))), len(bodies))
+            made.crc = "%s-%d" % (crc_text(zlib.crc32(b"".join(p.crc32.to_bytes(4, "big") for p in ordered))), len(ordered))
         self.server.objects[key] = made
         del self.server.uploads[upload]
         return 200, ("<CompleteMultipartUploadResult><ETag>%s</ETag></CompleteMultipartUploadResult>"
@@ -232,7 +249,7 @@ class Handler(web.Handler):
             return 200, found.body, headers
         first, last = int(match[1]), min(int(match[2]), len(found.body) - 1)
         headers["Content-Range"] = "bytes %d-%d/%d" % (first, last, len(found.body))
-        return 206, found.body[first:last + 1], headers
+        return 206, memoryview(found.body)[first:last + 1], headers
 
 
 class Store(web.Server):

@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self.cut()
         elif what == "damage" and body:
-            self.wfile.write(body[:-1] + bytes([body[-1] ^ 1]))
+            self.wfile.write(bytes(body[:-1]) + bytes([body[-1] ^ 1]))
         elif what == "trickle":
             for i in range(len(body)):
                 self.wfile.write(body[i:i + 1])
