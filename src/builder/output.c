@@ -172,11 +172,19 @@ builder_unfinished(const char *path)
 	unfinished = path;
 }
 
+/* Nobody waits for the job any more: it ends, with as much time as after one signal. */
+static void
+nobody_listens(void)
+{
+	if (!signalled)
+		raise(SIGTERM);
+}
+
 static void
 check_parent(void)
 {
 	if (getppid() != parent)
-		raise(SIGTERM);
+		nobody_listens();
 }
 
 void
@@ -200,7 +208,7 @@ builder_progress(const char *phase, uint64_t done, uint64_t total)
 					  "{\"progress\":{\"phase\":\"%s\",\"done\":%llu,\"total\":%llu}}\n",
 					  phase, (unsigned long long) done, (unsigned long long) total);
 	if (!write_line(line, (size_t) length))
-		raise(SIGTERM);
+		nobody_listens();
 }
 
 void
@@ -217,7 +225,7 @@ builder_counters(const builder_counter *counters, size_t n)
 	if (length < sizeof(line))
 		length += (size_t) snprintf(line + length, sizeof(line) - length, "}}\n");
 	if (length < sizeof(line) && !write_line(line, length))
-		raise(SIGTERM);
+		nobody_listens();
 }
 
 void
@@ -261,15 +269,17 @@ end_by_signal(int signal_number)
 		"\"message\":\"a file of the job became shorter or could not be read\","
 		"\"detail\":\"\",\"hint\":\"\"}}\n";
 
-	if (deferring && !signalled && signal_number != SIGBUS && signal_number != SIGALRM)
+	/* SIGHUP, which also tells that the parent has ended, takes no time away */
+	if (deferring && signal_number != SIGBUS && signal_number != SIGALRM &&
+		(!signalled || signal_number == SIGHUP))
 	{
+		if (!signalled)
+			(void) alarm(DEFERRED_SECONDS);
 		signalled = 1;
-		(void) alarm(DEFERRED_SECONDS);
 		return;
 	}
-	if (!ending)
+	if (!__atomic_exchange_n(&ending, 1, __ATOMIC_ACQ_REL))
 	{
-		ending = 1;
 		remove_unfinished();
 		if (signal_number == SIGBUS)
 			(void) write_line(lost, sizeof(lost) - 1);
@@ -296,7 +306,7 @@ builder_catch_signals(void)
 	(void) sigprocmask(SIG_SETMASK, &action.sa_mask, NULL);
 
 	parent = getppid();
-	(void) prctl(PR_SET_PDEATHSIG, SIGTERM);
+	(void) prctl(PR_SET_PDEATHSIG, SIGHUP);
 	/* it may have ended before that */
 	check_parent();
 }

@@ -90,7 +90,7 @@ extern void builder_unfinished(const char *path);
 extern void builder_catch_signals(void);
 
 /*
- * While they are deferred, those signals are only noted (a second one, or some seconds,
+ * While they are deferred, those signals are only noted (a second SIGTERM, or some seconds,
  * end the program all the same), so that it can undo what it did elsewhere.  Those of
  * errors are not.  No longer deferred, a noted one ends it.
  */

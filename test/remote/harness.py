@@ -194,8 +194,9 @@ class Remote:
         with open(os.path.join(self.directory, key), "wb") as f:
             f.write(body)
 
-    def start(self, limit=None, **env):
-        process = subprocess.Popen([os.path.join(BUILD, "knn-builder"), "remote"],
+    def start(self, limit=None, by=(), **env):
+        """By another program: one that is given the command line."""
+        process = subprocess.Popen([*by, os.path.join(BUILD, "knn-builder"), "remote"],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, env=environment(**env),
                                    preexec_fn=file_limit(limit) if limit else None)

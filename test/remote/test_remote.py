@@ -4,6 +4,7 @@ knn-builder remote: the protocol of build services, and its failures.
 import json
 import os
 import signal
+import sys
 import time
 
 import s3
@@ -358,6 +359,32 @@ def whoever_runs_it_goes(place):
     process.wait(timeout=10)
     process.stderr.close()
     check_equal(r.left(), [], "objects")
+
+
+@case
+def whoever_runs_it_is_killed(place):
+    """Parent and reader go at once: there is still time to remove the objects."""
+    parent = [sys.executable, "-c", "import subprocess, sys\n"
+              "subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE).stdout.read()"]
+    for where in ("poll", "download"):
+        r = Remote(place)
+        if where == "poll":
+            r.service.states = ["RUNNING_INDEX_BUILD"]
+            server, contains = r.service, "_status"
+        else:
+            server, contains = r.store, ".faiss"
+            server.fault("trickle", "GET", contains)
+        process = r.start(by=parent)
+        end = time.monotonic() + 20
+        while server.count("GET", contains) == 0 and time.monotonic() < end:
+            time.sleep(0.005)
+        time.sleep(0.3)
+        process.kill()
+        process.communicate()
+        end = time.monotonic() + 10
+        while r.left() and time.monotonic() < end:
+            time.sleep(0.02)
+        check_equal(r.left(), [], "objects after " + where)
 
 
 @case
