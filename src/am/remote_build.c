@@ -260,7 +260,7 @@ KnnRemoteBuildDone(KnnRemoteBuild *remote, bool built, const KnnJobFailure *fail
 				 errmsg("could not build index \"%s\" remotely", name),
 				 errdetail_internal("%s", failure->detail),
 				 failure->hint ? errhint("%s", failure->hint) :
-				 errhint("What fails here would fail a local build too; see to the server's temporary files.")));
+				 errhint("A remote build needs room for the vectors and for the file of the graph among the server's temporary files: make room, or SET knn.remote_index_build_enabled = off.")));
 	}
 	remote->outcome = KNN_COUNT_REMOTE_FAILURE;
 	ereport(WARNING,

@@ -59,10 +59,32 @@ plain(const char *value)
 {
 	for (const char *p = value; *p; p++)
 	{
-		if ((unsigned char) *p <= ' ' || *p == '"' || *p == '=' || *p == '\\' || *p == 0x7F)
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F || *p == '"' || *p == '=' ||
+			*p == '\\')
 			return false;
 	}
 	return *value != '\0';
+}
+
+/*
+ * Bytes of a character beyond ASCII, 0 when these are none of UTF-8 or, as U+0080 to
+ * U+009F, one that controls a terminal.
+ */
+static size_t
+character_bytes(const unsigned char *p)
+{
+	size_t		n = p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : p[0] >= 0xE0 && p[0] < 0xF0 ? 3 :
+		p[0] >= 0xC2 && p[0] < 0xE0 ? 2 : 0;
+
+	for (size_t i = 1; i < n; i++)
+	{
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+	}
+	if ((p[0] == 0xC2 && p[1] < 0xA0) || (p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] >= 0xA0) ||
+		(p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] >= 0x90))
+		return 0;
+	return n;
 }
 
 /* In quotes, without anything that would end the line or move a terminal's cursor. */
@@ -72,13 +94,20 @@ put_quoted(Line *line, const char *value)
 	size_t		end = line->length + VALUE_BYTES;
 
 	put_text(line, "\"");
-	for (const char *p = value; *p && line->length < end; p++)
+	for (const unsigned char *p = (const unsigned char *) value; *p && line->length < end; p++)
 	{
+		size_t		beyond = *p >= 0x80 ? character_bytes(p) : 0;
 		char		escaped[8];
 
+		if (beyond > 0)
+		{
+			put(line, (const char *) p, beyond);
+			p += beyond - 1;
+			continue;
+		}
 		if (*p == '"' || *p == '\\')
 			snprintf(escaped, sizeof(escaped), "\\%c", *p);
-		else if ((unsigned char) *p < ' ' || *p == 0x7F)
+		else if (*p < ' ' || *p >= 0x7F)
 			snprintf(escaped, sizeof(escaped), "\\u%04x", (unsigned) *p);
 		else
 			snprintf(escaped, sizeof(escaped), "%c", *p);

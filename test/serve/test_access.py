@@ -172,13 +172,17 @@ class Options(ServiceTest):
         s = self.start("--log-format", "json")
         s.put_vectors("a")
         s.build("a", tenant_id='x" event=forged\u2028')
+        s.put_vectors("b")
+        s.build("b", tenant_id="caf\u00e9\u009b2J\U0001f600")
         s.request("GET", "/%0aevent=forged")
         s.end()
+        self.assertFalse(any("\u009b" in line for line in s.log))
         events = [json.loads(line) for line in s.log]
         self.assertEqual(events[0]["event"], "listening")
         self.assertEqual(events[-1]["event"], "stopped")
-        started = next(event for event in events if event["event"] == "job_started")
-        self.assertEqual(started["tenant"], 'x" event=forged\u2028')
+        tenants = [event["tenant"] for event in events if event["event"] == "job_started"]
+        # a byte that is no character is told as its number
+        self.assertEqual(tenants, ['x" event=forged\u2028', "caf\u00e9\u00c2\u009b2J\U0001f600"])
         s = self.start()
         s.request("GET", "/%0aevent=forged")
         s.end()
