@@ -42,7 +42,7 @@ HAVE_JSON := $(shell pkg-config --exists json-c 2>/dev/null && echo yes)
 HAVE_CURL := $(shell pkg-config --exists 'libcurl >= 7.85' 2>/dev/null && echo yes)
 HAVE_MHD := $(if $(HAVE_CURL),$(shell pkg-config --exists libmicrohttpd 2>/dev/null && echo yes))
 BUILDER_LIBS = json-c $(if $(HAVE_CURL),libcurl) $(if $(HAVE_MHD),libmicrohttpd)
-CURL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(patsubst %,src/builder/%*.c,http repository remote s3))))
+CURL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(patsubst %,src/builder/%*.c,http repository remote s3 credentials instance))))
 MHD_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(patsubst %,src/builder/%*.c,serve sha256))))
 EXTRA_CLEAN += $(BUILDER_OBJS) $(BUILDER_OBJS:.o=.d) knn-builder knn-builder.service
 

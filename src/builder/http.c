@@ -66,6 +66,15 @@ builder_http_open(const builder_http_options *options)
 	return http;
 }
 
+/* There may be secrets in an answer. */
+static void
+free_body(builder_http *http)
+{
+	if (http->body)
+		explicit_bzero(http->body, http->body_room);
+	free(http->body);
+}
+
 void
 builder_http_close(builder_http *http)
 {
@@ -75,7 +84,7 @@ builder_http_close(builder_http *http)
 		curl_easy_cleanup(http->easy);
 	if (http->multi)
 		(void) curl_multi_cleanup(http->multi);
-	free(http->body);
+	free_body(http);
 	free(http);
 }
 
@@ -92,13 +101,16 @@ keep(builder_http *http, const char *bytes, size_t n)
 	if (http->body_length + n + 1 > http->body_room)
 	{
 		size_t		room = 2 * (http->body_length + n + 1);
-		char	   *body = realloc(http->body, room);
+		char	   *body = malloc(room);
 
 		if (body == NULL)
 		{
 			http->no_memory = true;
 			return 0;
 		}
+		if (http->body_length > 0)
+			memcpy(body, http->body, http->body_length);
+		free_body(http);
 		http->body = body;
 		http->body_room = room;
 	}
@@ -168,9 +180,10 @@ set(CURLcode *result, CURLcode one)
 #define SET(option, value) set(&result, curl_easy_setopt(easy, option, value))
 
 static CURLcode
-set_security(builder_http *http)
+set_security(builder_http *http, const builder_http_request *request)
 {
 	const builder_http_options *options = &http->options;
+	bool		own = request->username != NULL;
 	CURL	   *easy = http->easy;
 	CURLcode	result = CURLE_OK;
 
@@ -185,10 +198,12 @@ set_security(builder_http *http)
 		/* that file alone */
 		SET(CURLOPT_CAPATH, NULL);
 	}
-	if (options->username)
+	if (options->direct)
+		SET(CURLOPT_PROXY, "");
+	if (own || options->username)
 	{
-		SET(CURLOPT_USERNAME, options->username);
-		SET(CURLOPT_PASSWORD, options->password);
+		SET(CURLOPT_USERNAME, own ? request->username : options->username);
+		SET(CURLOPT_PASSWORD, own ? request->password : options->password);
 		if (options->sigv4)
 			SET(CURLOPT_AWS_SIGV4, options->sigv4);
 		else
@@ -287,7 +302,7 @@ set_request(builder_http *http, const builder_http_request *request, struct curl
 	SET(CURLOPT_EXPECT_100_TIMEOUT_MS, 1L);
 	SET(CURLOPT_WRITEFUNCTION, take);
 	SET(CURLOPT_WRITEDATA, http);
-	set(&result, set_security(http));
+	set(&result, set_security(http, request));
 	set(&result, set_limits(http, request));
 	set(&result, set_method(http, request));
 	return result;

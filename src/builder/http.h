@@ -38,6 +38,7 @@ typedef struct builder_http_options
 	const char *username;		/* NULL: no authentication */
 	const char *password;
 	const char *sigv4;			/* "aws:amz:REGION:SERVICE"; NULL: Basic */
+	bool		direct;			/* never by a proxy */
 } builder_http_options;
 
 typedef enum builder_http_method
@@ -53,6 +54,8 @@ typedef struct builder_http_request
 	const char *url;
 	const char *headers[BUILDER_HTTP_HEADERS];	/* "name: value", then NULL */
 	const char *range;			/* "FIRST-LAST", or NULL */
+	const char *username;		/* instead of those of the client; or NULL */
+	const char *password;
 
 	/*
 	 * libcurl itself repeats a request whose kept connection turns out to be closed, though

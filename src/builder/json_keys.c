@@ -201,8 +201,8 @@ check_names(struct json_object *object, const builder_key *keys, size_t n, const
 }
 
 bool
-builder_json_read(struct json_object *object, const builder_key *keys, size_t n, const char *of,
-				  void *structure, builder_error *error)
+builder_json_read_known(struct json_object *object, const builder_key *keys, size_t n,
+						const char *of, void *structure, builder_error *error)
 {
 	if (!json_object_is_type(object, json_type_object))
 		return refuse(error, "the %s is no JSON object", of);
@@ -223,7 +223,15 @@ builder_json_read(struct json_object *object, const builder_key *keys, size_t n,
 			return false;
 		}
 	}
-	return check_names(object, keys, n, of, error);
+	return true;
+}
+
+bool
+builder_json_read(struct json_object *object, const builder_key *keys, size_t n, const char *of,
+				  void *structure, builder_error *error)
+{
+	return builder_json_read_known(object, keys, n, of, structure, error) &&
+		check_names(object, keys, n, of, error);
 }
 
 struct json_object *

@@ -55,4 +55,8 @@ extern struct json_object *builder_json_parse(const char *text, size_t length, i
 extern bool builder_json_read(struct json_object *object, const builder_key *keys, size_t n,
 							  const char *of, void *structure, builder_error *error);
 
+/* The same of an object that may have other keys too. */
+extern bool builder_json_read_known(struct json_object *object, const builder_key *keys, size_t n,
+									const char *of, void *structure, builder_error *error);
+
 #endif

@@ -22,6 +22,7 @@ typedef struct Raw
 	builder_remote_job job;
 	struct json_object *repository;
 	int			type;
+	int			credentials;
 } Raw;
 
 #define FIELD(name) offsetof(Raw, job.name)
@@ -44,6 +45,7 @@ static const builder_key remote_keys[] = {
 };
 
 static const char *const type_names[] = {"s3", "file", NULL};
+static const char *const credentials_names[] = {"given", "instance", NULL};
 
 static const builder_key repository_keys[] = {
 	{"type", BUILDER_KEY_WORD, offsetof(Raw, type), 0, 0, type_names, NULL, false},
@@ -51,6 +53,7 @@ static const builder_key repository_keys[] = {
 	TEXT("region", repository.region, true),
 	TEXT("endpoint", repository.endpoint, true),
 	FLAG("path_style", repository.path_style, true),
+	{"credentials", BUILDER_KEY_WORD, offsetof(Raw, credentials), 0, 0, credentials_names, NULL, true},
 	TEXT("access_key", repository.access_key, true),
 	TEXT("secret_key", repository.secret_key, true),
 	TEXT("session_token", repository.session_token, true),
@@ -109,6 +112,11 @@ read_remote(Raw *raw, struct json_object *object, builder_error *error)
 						   "job's \"repository\"", raw, error))
 		return false;
 	raw->job.repository.type = raw->type == 0 ? BUILDER_REPOSITORY_S3 : BUILDER_REPOSITORY_FILE;
+	raw->job.repository.instance = raw->credentials == 1;
+	if (raw->job.repository.instance &&
+		(raw->job.repository.access_key || raw->job.repository.secret_key))
+		return builder_error_set(error, BUILDER_BAD_JOB,
+								 "the job's \"repository\" has keys besides \"credentials\": \"instance\"");
 	return true;
 }
 

@@ -49,6 +49,7 @@ typedef struct builder_repository_options
 	const char *region;			/* default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1 */
 	const char *endpoint;		/* URL; default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, Amazon's */
 	bool		path_style;		/* bucket in the path and not in the host name */
+	bool		instance;		/* the credentials are the machine's (instance.h), not these */
 	/* default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN */
 	const char *access_key;
 	const char *secret_key;

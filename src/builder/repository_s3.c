@@ -22,7 +22,6 @@
 #define RETRY_AFTER_MOST 30.0
 #define URL_BYTES 8192
 #define CONNECTIONS 4
-#define TOKEN_BYTES 8192		/* of session tokens */
 
 /* SHA-256 of nothing */
 #define NO_BODY "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -123,45 +122,6 @@ set_url(s3_repository *s3, const builder_repository_options *options, builder_er
 }
 
 static bool
-set_credentials(s3_repository *s3, const builder_repository_options *options, builder_error *error)
-{
-	const char *access_key = options->access_key;
-	const char *secret_key = options->secret_key;
-	const char *token = options->session_token;
-
-	/* of one origin, all of them */
-	if (!given(access_key) && !given(secret_key))
-	{
-		access_key = getenv("AWS_ACCESS_KEY_ID");
-		secret_key = getenv("AWS_SECRET_ACCESS_KEY");
-		token = getenv("AWS_SESSION_TOKEN");
-	}
-	if (!given(access_key) || !given(secret_key))
-	{
-		builder_error_set(error, BUILDER_BAD_JOB, "the repository has no %s",
-						  given(access_key) ? "secret key" : "access key");
-		snprintf(error->hint, sizeof(error->hint),
-				 "Give both in its settings, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.");
-		return false;
-	}
-	/* they become parts of headers */
-	for (int i = 0; i < 3; i++)
-	{
-		const char *text = i == 0 ? access_key : i == 1 ? secret_key : given(token) ? token : "-";
-
-		if (strlen(text) > TOKEN_BYTES || text[strcspn(text, "\r\n")] != '\0')
-			return builder_error_set(error, BUILDER_BAD_JOB,
-									 "a credential of the repository is too long or has several lines");
-	}
-	s3->access_key = strdup(access_key);
-	s3->secret_key = strdup(secret_key);
-	if (given(token))
-		s3->token = print("x-amz-security-token: %s", token);
-	return (s3->access_key && s3->secret_key && (s3->token || !given(token))) ||
-		builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
-}
-
-static bool
 set_all(s3_repository *s3, const builder_repository_options *options, builder_error *error)
 {
 	const char *region = choose(options->region, "AWS_REGION", "AWS_DEFAULT_REGION", "us-east-1");
@@ -184,7 +144,12 @@ set_all(s3_repository *s3, const builder_repository_options *options, builder_er
 		s3->ca_file = strdup(options->ca_file);
 	if (!s3->bucket || !s3->region || !s3->scope || (given(options->ca_file) && !s3->ca_file))
 		return builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
-	if (!set_url(s3, options, error) || !set_credentials(s3, options, error))
+	if (!set_url(s3, options, error))
+		return false;
+	s3->credentials = options->instance ? builder_credentials_instance(error) :
+		builder_credentials_given(options->access_key, options->secret_key, options->session_token,
+								  error);
+	if (s3->credentials == NULL)
 		return false;
 	s3->http = s3_open_http(s3);
 	return s3->http != NULL || builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
@@ -193,8 +158,7 @@ set_all(s3_repository *s3, const builder_repository_options *options, builder_er
 builder_http *
 s3_open_http(const s3_repository *s3)
 {
-	builder_http_options options = {.ca_file = s3->ca_file, .username = s3->access_key,
-		.password = s3->secret_key, .sigv4 = s3->scope};
+	builder_http_options options = {.ca_file = s3->ca_file, .sigv4 = s3->scope};
 
 	return builder_http_open(&options);
 }
@@ -209,25 +173,18 @@ s3_close(builder_repository *base)
 	free(s3->url);
 	free(s3->region);
 	free(s3->scope);
-	free(s3->access_key);
-	if (s3->secret_key)
-		explicit_bzero(s3->secret_key, strlen(s3->secret_key));
-	free(s3->secret_key);
-	free(s3->token);
+	builder_credentials_close(s3->credentials);
 	free(s3->ca_file);
 	free(s3);
 }
 
 /* ---- requests ---- */
 
-/* Where it goes and who sends it: set in the request for as long as url lives. */
+/* Where it goes: set in the request for as long as url lives. */
 static bool
 address(const s3_repository *s3, s3_request *request, char url[URL_BYTES])
 {
-	const char **headers = request->http.headers;
 	int			n = snprintf(url, URL_BYTES, "%s/", s3->url);
-	bool		body = request->http.method == BUILDER_HTTP_PUT ||
-		request->http.body_length > 0;
 
 	if (!builder_url_encode(url + n, URL_BYTES - (size_t) n, request->key, true))
 		return false;
@@ -236,14 +193,26 @@ address(const s3_repository *s3, s3_request *request, char url[URL_BYTES])
 		snprintf(url + n, URL_BYTES - (size_t) n, "?%s", request->query) >= URL_BYTES - n)
 		return false;
 	request->http.url = url;
+	request->http.deadline = s3->base.deadline;
+	return true;
+}
+
+/* Who sends it: set in the request for as long as there are the keys. */
+static void
+sign(s3_request *request, const builder_keys *keys)
+{
+	const char **headers = request->http.headers;
+	bool		body = request->http.method == BUILDER_HTTP_PUT ||
+		request->http.body_length > 0;
+
+	request->http.username = keys->access_key;
+	request->http.password = keys->secret_key;
 	*headers++ = body ? ANY_BODY : NO_BODY;
-	if (s3->token)
-		*headers++ = s3->token;
+	if (keys->token)
+		*headers++ = keys->token;
 	for (int i = 0; request->headers[i]; i++)
 		*headers++ = request->headers[i];
 	*headers = NULL;
-	request->http.deadline = s3->base.deadline;
-	return true;
 }
 
 static bool
@@ -288,6 +257,47 @@ worth_another(builder_http *http, builder_http_result result)
 	return result == BUILDER_HTTP_UNREACHED || result == BUILDER_HTTP_BROKEN;
 }
 
+/* Perhaps for its keys: the code depends on the store, and an answer to HEAD has none. */
+static bool
+is_refusal(builder_http *http, builder_http_result result)
+{
+	long		status = result == BUILDER_HTTP_ANSWERED ? builder_http_status(http) : 0;
+
+	return status == 400 || status == 401 || status == 403;
+}
+
+/*
+ * Do a request once, and once more when it was refused and there are other keys by now.
+ * False: begin, or asking for keys, has set *error.
+ */
+static bool
+attempt(s3_repository *s3, builder_http *http, s3_request *request, builder_http_result *result,
+		builder_error *error)
+{
+	const builder_going *going = &request->http.going;
+	double		deadline = s3->base.deadline;
+	bool		again = false;
+
+	do
+	{
+		builder_keys *keys = builder_credentials_take(s3->credentials, going, deadline, error);
+		bool		begun;
+
+		if (keys == NULL)
+			return false;
+		sign(request, keys);
+		begun = request->begin == NULL || request->begin(request->http.state, &request->http);
+		if (begun)
+			*result = builder_http_do(http, &request->http);
+		again = begun && !again && is_refusal(http, *result) &&
+			builder_credentials_renew(s3->credentials, keys, going, deadline);
+		builder_credentials_release(s3->credentials, keys);
+		if (!begun)
+			return false;
+	} while (again);
+	return true;
+}
+
 long
 s3_do(s3_repository *s3, builder_http *http, s3_request *request, builder_error *error)
 {
@@ -301,12 +311,11 @@ s3_do(s3_repository *s3, builder_http *http, s3_request *request, builder_error 
 	{
 		double		wait;
 
-		if (request->begin && !request->begin(request->http.state, &request->http))
+		if (!attempt(s3, http, request, &result, error))
 			return 0;
 		if (request->attempts == 0)
 			pause = FIRST_PAUSE;
 		request->attempts++;
-		result = builder_http_do(http, &request->http);
 		if (!worth_another(http, result) || request->attempts >= ATTEMPTS)
 			break;
 		wait = pause * (0.8 + 0.4 * builder_random());
@@ -379,6 +388,9 @@ s3_refused(const s3_repository *s3, builder_http *http, const char *what, const 
 		if (strcmp(hints[i].code, code) == 0 || strcmp(hints[i].code, number) == 0)
 			snprintf(error->hint, sizeof(error->hint), "%s", hints[i].hint);
 	}
+	if (strcmp(code, "ExpiredToken") == 0 && builder_credentials_of_instance(s3->credentials))
+		snprintf(error->hint, sizeof(error->hint),
+				 "The machine's metadata service gives no newer credentials; check it, and the clock.");
 	if (region && strcmp(region, s3->region) != 0)
 	{
 		char		name[64];

@@ -5,6 +5,7 @@
 #ifndef KNN_BUILDER_S3_H
 #define KNN_BUILDER_S3_H
 
+#include "builder/credentials.h"
 #include "builder/http.h"
 #include "builder/repository_class.h"
 
@@ -26,9 +27,7 @@ typedef struct s3_repository
 	char	   *url;			/* of the bucket, without a slash at the end */
 	char	   *region;
 	char	   *scope;			/* of signatures, as libcurl takes it */
-	char	   *access_key;
-	char	   *secret_key;
-	char	   *token;			/* a header, or NULL */
+	builder_credentials *credentials;
 	char	   *ca_file;
 	uint32_t	connections;
 	builder_http *http;			/* of the calling thread */
@@ -53,7 +52,8 @@ typedef struct s3_request
 	 */
 	bool		(*begin) (void *state, builder_http_request *http);
 
-	int			attempts;		/* out: that were made; begin may set it to 0 */
+	int			attempts;		/* out: that were made, but for one that the store refused
+								 * for its credentials; begin may set it to 0 */
 } s3_request;
 
 /*

@@ -29,6 +29,7 @@
 #include "builder/serve_request.h"
 
 #define SERVE_TEXTS 32			/* of an option that may be repeated */
+#define SERVE_INSTANCE "instance"	/* --s3-credentials: those of the machine */
 
 typedef struct serve_texts
 {
@@ -46,7 +47,7 @@ typedef struct serve_config
 	serve_texts containers;
 	const char *s3_endpoint;
 	const char *s3_region;
-	const char *s3_credentials; /* file */
+	const char *s3_credentials; /* file, or SERVE_INSTANCE; NULL: of the environment */
 	const char *s3_ca_file;
 	bool		s3_path_style;
 	uint64_t	memory_limit;

@@ -96,6 +96,7 @@ const char *const serve_options_usage =
 "  --s3-region NAME        its region (AWS_REGION, or us-east-1)\n"
 "  --s3-path-style         the bucket in the path and not in the host's name\n"
 "  --s3-credentials FILE   lines AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=... (the environment)\n"
+"  --s3-credentials instance  the machine's own, of its metadata service\n"
 "  --s3-ca-file FILE       certificates to trust (the system's)\n"
 "\n"
 "Jobs\n"

@@ -4,8 +4,8 @@
  *
  * A request names a container; whether there is one is for this machine's
  * configuration to say.  Directories must be, or be inside of, one that is listed.
- * Buckets are those of one S3 store, whose credentials are read for each job anew, so
- * that they can be changed.
+ * Buckets are those of one S3 store, whose credentials are read, or asked for, for each
+ * job anew, so that they can be changed.
  */
 #include <errno.h>
 #include <limits.h>
@@ -154,7 +154,8 @@ serve_repository_open(const serve_config *config, const serve_request *request,
 	options.endpoint = config->s3_endpoint;
 	options.path_style = config->s3_path_style;
 	options.ca_file = config->s3_ca_file;
-	if (config->s3_credentials)
+	options.instance = config->s3_credentials && strcmp(config->s3_credentials, SERVE_INSTANCE) == 0;
+	if (config->s3_credentials && !options.instance)
 	{
 		text = serve_secret_read(config->s3_credentials, CREDENTIALS_BYTES, error);
 		if (text == NULL)

@@ -15,12 +15,13 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import metadata
 import s3
 import service
 
 BUILD = os.path.abspath(sys.argv[1])
 PASSWORD = "s3cret-of-the-service"
-SECRETS = (s3.SECRET_KEY, PASSWORD, "session-token-of-the-store")
+SECRETS = (s3.SECRET_KEY, PASSWORD, "session-token-of-the-store", *metadata.SECRETS)
 COUNT, DIMENSION = 60, 8
 WORKERS = 8
 
@@ -78,6 +79,10 @@ class Place:
 
     def store(self, **kw):
         self.servers.append(s3.Store(**kw))
+        return self.servers[-1]
+
+    def metadata(self):
+        self.servers.append(metadata.Metadata())
         return self.servers[-1]
 
     def service(self, *args, **kw):

@@ -15,6 +15,7 @@ import harness
 if sys.argv[2:] == ["moto"]:
     import test_moto
 else:
+    import test_credentials
     import test_remote
     import test_store
 

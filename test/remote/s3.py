@@ -109,8 +109,7 @@ class Handler(web.Handler):
         key, scope, signed, given = match.groups()
         scope = scope.split("/")
         signed = signed.split(";")
-        if key != self.server.access_key:
-            raise Error(403, "InvalidAccessKeyId", "The key %s is not known" % key)
+        secret_key, token = self.server.keys_of(key)
         timestamp = self.headers.get("x-amz-date") or ""
         if abs(calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ")) - time.time()) > 900:
             raise Error(403, "RequestTimeTooSkewed")
@@ -127,9 +126,9 @@ class Handler(web.Handler):
         payload = self.headers.get("x-amz-content-sha256")
         if payload != "UNSIGNED-PAYLOAD" and payload != hashlib.sha256(self.body).hexdigest():
             raise Error(400, "XAmzContentSHA256Mismatch")
-        if self.server.token != self.headers.get("x-amz-security-token"):
+        if token != self.headers.get("x-amz-security-token"):
             raise Error(403, "InvalidToken", "The token is no good")
-        wanted = signature(self.server.secret_key, self.command, self.path_part, self.query, self.headers,
+        wanted = signature(secret_key, self.command, self.path_part, self.query, self.headers,
                            signed, payload, scope, timestamp)
         if wanted != given:
             raise Error(403, "SignatureDoesNotMatch", "computed %s" % wanted)
@@ -259,9 +258,24 @@ class Store(web.Server):
         self.restore()
         super().__init__(Handler, tls)
 
+    def keys_of(self, key):
+        """The secret key and the token that belong to an access key."""
+        with self.store_lock:
+            if key == self.access_key:
+                return self.secret_key, self.token
+            if key in self.other_keys:
+                return self.other_keys[key]
+            self.refused += 1
+            if self.expired:
+                raise Error(self.expired, "ExpiredToken", "The provided token has expired.")
+            raise Error(403, "InvalidAccessKeyId", "The key %s is not known" % key)
+
     def restore(self):
         """As it was at the beginning."""
         self.access_key, self.secret_key, self.token, self.region = ACCESS_KEY, SECRET_KEY, None, REGION
+        self.other_keys = {}        # that are taken too: access key to secret key and token
+        self.expired = None         # status that says that an unknown key was known once
+        self.refused = 0            # requests with an unknown key
         self.objects = {}
         self.uploads = {}
         self.checksums = True       # kept and checked

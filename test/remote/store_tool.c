@@ -5,8 +5,8 @@
  *	store_tool s3|file CONTAINER put|get|size|remove KEY [PATH [LIMIT]]
  *
  * Of S3, the endpoint and the rest are of the environment: KNN_STORE_ENDPOINT,
- * KNN_STORE_VIRTUAL (bucket in the host name), KNN_STORE_CA, KNN_STORE_CONNECTIONS, and
- * those of AWS.  Prints "ok ...", or "CODE: message | detail | hint" with status 1; then the
+ * KNN_STORE_VIRTUAL (bucket in the host name), KNN_STORE_CA, KNN_STORE_CONNECTIONS,
+ * KNN_STORE_INSTANCE (the machine's credentials), and those of AWS.  Prints "ok ...", or "CODE: message | detail | hint" with status 1; then the
  * memory it took in kB.  SIGTERM cancels a transfer.
  */
 #include <signal.h>
@@ -46,6 +46,7 @@ main(int argc, char **argv)
 		.type = argc > 1 && strcmp(argv[1], "s3") == 0 ? BUILDER_REPOSITORY_S3 : BUILDER_REPOSITORY_FILE,
 		.endpoint = getenv("KNN_STORE_ENDPOINT"), .ca_file = getenv("KNN_STORE_CA"),
 		.path_style = getenv("KNN_STORE_VIRTUAL") == NULL,
+		.instance = getenv("KNN_STORE_INSTANCE") != NULL,
 		.connections = connections ? (uint32_t) atoi(connections) : 0,
 	};
 	builder_transfer transfer = {progress, NULL};

@@ -107,6 +107,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     break
         try:
             self.body = self.read_body()
+            if self.server.before:
+                self.server.before(self)
             what = self.fault.what if self.fault else None
             if what == "cut":
                 self.cut()
@@ -146,6 +148,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.lock = threading.Lock()
         self.faults = []
         self.requests = []
+        self.before = None      # called with the handler of each request
         self.ending = False
         self.scheme = "http"
         if tls:

@@ -7,6 +7,7 @@ from service import HERE, ServiceTest
 
 sys.path.append(os.path.join(HERE, "..", "remote"))
 
+import metadata  # noqa: E402
 import s3  # noqa: E402
 
 
@@ -59,6 +60,53 @@ class S3(ServiceTest):
         self.secret("credentials", "nothing", 0o600)
         self.put("c")
         self.assertIn("--s3-credentials", self.build(s, "c")["error_message"])
+
+    def test_credentials_of_the_machine(self):
+        service = metadata.Metadata()
+        self.addCleanup(service.close)
+        self.s3.access_key, self.s3.secret_key, self.s3.token = metadata.keys(1)
+        # those of the environment are not asked for
+        s = self.serve("--s3-credentials", "instance", AWS_ACCESS_KEY_ID="AKIAOTHER", AWS_SECRET_ACCESS_KEY="other",
+                       **service.environment)
+        self.put("a")
+        self.assertEqual(self.build(s, "a")["file_name"], "a.faiss")
+        # others for a later job
+        service.number = 2
+        self.expire(2)
+        self.put("b")
+        self.assertEqual(self.build(s, "b")["file_name"], "b.faiss")
+        self.assertEqual(service.given, 2)
+
+        # and while one runs
+        def expire(handler):
+            if handler.command == "GET":
+                service.number = 3
+                self.expire(3)
+        self.s3.before = expire
+        self.put("c")
+        self.assertEqual(self.build(s, "c")["file_name"], "c.faiss")
+        self.assertEqual(service.given, 4)
+        self.s3.before = None
+        # none: the job fails, says so, and can be asked for again
+        service.roles = None
+        self.put("d")
+        self.assertIn("this machine has no role", self.build(s, "d")["error_message"])
+        service.roles = metadata.ROLE.encode()
+        self.assertEqual(self.build(s, "d")["file_name"], "d.faiss")
+        for secret in metadata.SECRETS:
+            self.assertFalse(s.logged(secret))
+        s.end()
+        # a file of that name has a path
+        self.s3.restore()
+        self.secret("instance", "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n" % (s3.ACCESS_KEY, s3.SECRET_KEY))
+        s = self.serve("--s3-credentials", os.path.join(self.root, "instance"))
+        self.put("e")
+        self.assertEqual(self.build(s, "e")["file_name"], "e.faiss")
+
+    def expire(self, number):
+        with self.s3.store_lock:
+            self.s3.access_key, self.s3.secret_key, self.s3.token = metadata.keys(number)
+            self.s3.expired = 400
 
     def test_faults(self):
         s = self.serve("--s3-credentials", self.credentials())
