@@ -29,10 +29,12 @@ SELECT o AS option, try_option('type ''s3'', bucket ''b'', ' || o) AS result FRO
 	'endpoint ''http://''', 'endpoint ''http:///p''', 'endpoint ''http://me:secret@h''', 'endpoint ''http://h/?x=1''', 'endpoint ''http://a b''',
 	'path_style ''on''', 'path_style ''maybe''', 'keep_objects ''true''', 'keep_objects ''2''',
 	'connections ''8''', 'connections ''0''', 'connections ''65''', 'connections ''many''',
-	'ca_file ''/etc/ca.pem''', 'ca_file ''ca.pem''']) o;
+	'ca_file ''/etc/ca.pem''', 'ca_file ''ca.pem''',
+	'credentials ''mapping''', 'credentials ''instance''', 'credentials ''Instance''', 'credentials ''''']) o;
 SELECT o AS option, try_option('type ''file'', ' || o) AS result FROM unnest(ARRAY[
 	'directory ''/srv/knn''', 'directory ''srv''', 'directory ''''', 'directory ''/srv/../etc''', 'directory ''/srv/''', 'directory ''/''',
-	'directory ''/srv'', base_path ''x'', keep_objects ''on''', 'directory ''/srv'', region ''x''']) o;
+	'directory ''/srv'', base_path ''x'', keep_objects ''on''', 'directory ''/srv'', region ''x''',
+	'directory ''/srv'', credentials ''instance''']) o;
 SELECT b AS bucket, try_option(format('type ''s3'', bucket %L', b)) AS result FROM unnest('{vectors,my-bucket.1,A_b,"",a/b,.a,"a b"}'::text[]) b;
 DROP FUNCTION try_option;
 
@@ -68,6 +70,24 @@ SET ROLE remote_someone;
 CREATE SERVER mine FOREIGN DATA WRAPPER knn_repository OPTIONS (type 's3', bucket 'b');
 ALTER SERVER mine OPTIONS (ADD ca_file '/etc/passwd');
 CREATE SERVER mine_too FOREIGN DATA WRAPPER knn_repository OPTIONS (type 'file', directory '/tmp');
+-- the machine's role is the superuser's to give, and a server that uses it is his to change
+CREATE SERVER mine_too FOREIGN DATA WRAPPER knn_repository OPTIONS (type 's3', bucket 'b', credentials 'instance');
+ALTER SERVER mine OPTIONS (ADD credentials 'instance');
+ALTER SERVER mine OPTIONS (ADD credentials 'mapping');
+RESET ROLE;
+ALTER SERVER mine OPTIONS (SET credentials 'instance');
+SET ROLE remote_someone;
+ALTER SERVER mine OPTIONS (SET bucket 'c');
+ALTER SERVER mine OPTIONS (ADD endpoint 'http://localhost:9');
+RESET ROLE;
+GRANT pg_write_server_files, pg_read_server_files TO remote_someone;
+SET ROLE remote_someone;
+ALTER SERVER mine OPTIONS (SET bucket 'c');
+ALTER SERVER mine OPTIONS (DROP credentials, SET bucket 'c');
+SELECT srvoptions FROM pg_foreign_server WHERE srvname = 'mine';
+RESET ROLE;
+REVOKE pg_write_server_files, pg_read_server_files FROM remote_someone;
+SET ROLE remote_someone;
 DROP SERVER mine;
 SET knn.remote_index_build_repository = 'mine';
 SET knn.remote_index_build_service_endpoint = 'http://localhost';
@@ -158,7 +178,15 @@ ALTER TABLE remote_t OWNER TO remote_someone;
 REINDEX INDEX remote_i;
 GRANT USAGE ON FOREIGN SERVER remote_bucket TO remote_someone;
 REINDEX INDEX remote_i;
+-- the machine's, or keys, but not both; a mapping without keys says nothing
+ALTER SERVER remote_bucket OPTIONS (ADD credentials 'instance');
+REINDEX INDEX remote_i;
 CREATE USER MAPPING FOR remote_someone SERVER remote_bucket OPTIONS (access_key_id 'AK', secret_access_key 'SK');
+REINDEX INDEX remote_i;
+ALTER USER MAPPING FOR remote_someone SERVER remote_bucket OPTIONS (DROP access_key_id, DROP secret_access_key);
+REINDEX INDEX remote_i;
+ALTER USER MAPPING FOR remote_someone SERVER remote_bucket OPTIONS (ADD access_key_id 'AK', ADD secret_access_key 'SK');
+ALTER SERVER remote_bucket OPTIONS (SET credentials 'mapping');
 REINDEX INDEX remote_i;
 ALTER TABLE remote_t OWNER TO CURRENT_USER;
 -- a directory asks for none

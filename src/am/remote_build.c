@@ -203,6 +203,8 @@ append_repository(StringInfo json, const KnnRepository *repository)
 		append_text(json, "region", repository->region);
 		append_text(json, "endpoint", repository->endpoint);
 		append_bool(json, "path_style", repository->path_style);
+		if (repository->instance)
+			append_text(json, "credentials", "instance");
 		append_text(json, "access_key", repository->access_key);
 		append_text(json, "secret_key", repository->secret_key);
 		append_text(json, "session_token", repository->session_token);

@@ -24,6 +24,8 @@
 #include "utils/syscache.h"
 
 #define WRAPPER "knn_repository"
+#define MAPPING "mapping"		/* values of option credentials */
+#define INSTANCE "instance"
 #define MAX_TEXT 1024
 #define MAX_CREDENTIAL 8192		/* session tokens are long */
 
@@ -136,6 +138,13 @@ connections_problem(const char *value)
 }
 
 static const char *
+credentials_problem(const char *value)
+{
+	return strcmp(value, MAPPING) == 0 || strcmp(value, INSTANCE) == 0 ? NULL :
+		"Valid values are \"mapping\" and \"instance\".";
+}
+
+static const char *
 credential_problem(const char *value)
 {
 	return *value != '\0' && strlen(value) <= MAX_CREDENTIAL && printable(value) ? NULL :
@@ -171,6 +180,7 @@ static const RepositoryOption options[] = {
 	{"path_style", S3_SERVER, boolean_problem},
 	{"ca_file", S3_SERVER, absolute_path_problem},
 	{"connections", S3_SERVER, connections_problem},
+	{"credentials", S3_SERVER, credentials_problem},
 	{"directory", FILE_SERVER, absolute_path_problem},
 	{"access_key_id", USER_MAPPING, credential_problem},
 	{"secret_access_key", USER_MAPPING, credential_problem},
@@ -248,6 +258,21 @@ check_file_privilege(const char *name)
 					   write ? "pg_write_server_files" : "pg_read_server_files")));
 }
 
+/*
+ * The machine's role may have rights that the server's user gives to nobody in the
+ * database, and no role of that stands for it.
+ */
+static void
+check_instance_privilege(const char *name, const char *value)
+{
+	if (strcmp(name, "credentials") != 0 || strcmp(value, INSTANCE) != 0 || superuser())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set option \"%s\" to \"%s\"", name, value),
+			 errdetail("Only superusers may let a repository use the role of the server's machine.")));
+}
+
 static void
 check_option(const DefElem *element, Oid catalog)
 {
@@ -272,6 +297,7 @@ check_option(const DefElem *element, Oid catalog)
 					 errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
 					 errdetail("%s", problem)));
 		check_file_privilege(option->name);
+		check_instance_privilege(option->name, value);
 		return;
 	}
 	unknown_option(element->defname, catalog);
@@ -390,6 +416,46 @@ has_user_mapping(Oid role, Oid server)
 							  ObjectIdGetDatum(server));
 }
 
+/*
+ * The credentials of a role, or that they are the machine's.  Keys and the machine's at
+ * once are refused: which of them would be used is not to be guessed.
+ */
+static bool
+find_credentials(KnnRepository *repository, const ForeignServer *server, Oid role,
+				 KnnJobFailure *failure)
+{
+	const char *source = value_of(server->options, "credentials");
+	const char *role_name = GetUserNameFromId(role, false);
+	const char *quoted = quote_identifier(server->servername);
+	bool		mapped = has_user_mapping(role, server->serverid);
+
+	repository->instance = source && strcmp(source, INSTANCE) == 0;
+	if (mapped)
+	{
+		List	   *given = GetUserMapping(role, server->serverid)->options;
+
+		repository->access_key = copy_of(given, "access_key_id");
+		repository->secret_key = copy_of(given, "secret_access_key");
+		repository->session_token = copy_of(given, "session_token");
+	}
+	if (repository->instance && repository->access_key)
+	{
+		failure->hint = psprintf("ALTER SERVER %s OPTIONS (DROP credentials); uses those of the user mapping, DROP USER MAPPING those of the machine.",
+								 quoted);
+		(void) unusable(failure, "Repository \"%s\" has option credentials \"%s\", and role \"%s\", the owner of the table, a user mapping with keys.",
+						server->servername, INSTANCE, role_name);
+		return false;
+	}
+	if (repository->instance || mapped || getenv("AWS_ACCESS_KEY_ID") != NULL)
+		return true;
+	failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives them, "
+							 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server.",
+							 quote_identifier(role_name), quoted);
+	(void) unusable(failure, "Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
+					role_name, server->servername);
+	return false;
+}
+
 KnnRepository *
 KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 {
@@ -437,24 +503,7 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 	connections = value_of(server->options, "connections");
 	if (connections)
 		(void) parse_int(connections, &repository->connections, 0, NULL);
-	if (!repository->s3)
-		return repository;
-
-	if (has_user_mapping(role, server->serverid))
-	{
-		List	   *given = GetUserMapping(role, server->serverid)->options;
-
-		repository->access_key = copy_of(given, "access_key_id");
-		repository->secret_key = copy_of(given, "secret_access_key");
-		repository->session_token = copy_of(given, "session_token");
-	}
-	else if (getenv("AWS_ACCESS_KEY_ID") == NULL)
-	{
-		failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives them, "
-								 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server.",
-								 quote_identifier(role_name), quoted);
-		return unusable(failure, "Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
-						role_name, name);
-	}
+	if (repository->s3 && !find_credentials(repository, server, role, failure))
+		return NULL;
 	return repository;
 }

@@ -33,6 +33,7 @@ typedef struct KnnRepository
 	bool		keep_objects;
 	int			connections;	/* 0: the program's default */
 
+	bool		instance;		/* the credentials are the machine's, and not these */
 	char	   *access_key;		/* both or none */
 	char	   *secret_key;
 	char	   *session_token;

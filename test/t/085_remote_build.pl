@@ -297,8 +297,9 @@ nothing_left('shutdown');
 # credentials of the environment; and pg_dump
 
 $ENV{AWS_ACCESS_KEY_ID} = 'FromOutside';
+$ENV{AWS_EC2_METADATA_SERVICE_ENDPOINT} = 'http://localhost:9';
 $node->start;
-delete $ENV{AWS_ACCESS_KEY_ID};
+delete @ENV{qw(AWS_ACCESS_KEY_ID AWS_EC2_METADATA_SERVICE_ENDPOINT)};
 my $dump = $node->safe_psql('postgres', 'SELECT 1') && do {
 	my ($out, $errors) = ('', '');
 	IPC::Run::run([ 'pg_dump', '-h', $node->host, '-p', $node->port, 'postgres' ], '>', \$out, '2>', \$errors) or diag $errors;
@@ -311,7 +312,20 @@ is($node->safe_psql('restored', $list), $node->safe_psql('postgres', $list), 're
 $node->safe_psql('postgres', 'DROP USER MAPPING FOR PUBLIC SERVER store');
 (undef, $messages) = build(program("remote_job:$dir/job"));
 is($messages, '', 'credentials of the environment');
-unlike(slurp_file("$dir/job"), qr/"access_key"/, 'are not in the job');
+unlike(slurp_file("$dir/job"), qr/"access_key"|"credentials"/, 'are not in the job');
+drop();
+
+# those of the machine, which only the program asks for; what tells it where is of the environment
+$node->safe_psql('postgres', "ALTER SERVER store OPTIONS (ADD credentials 'instance')");
+(undef, $messages) = build(program("remote_job:$dir/job"));
+is($messages, '', 'credentials of the machine');
+like(slurp_file("$dir/job"), qr/"path_style":true,"credentials":"instance","connections":3\}/, 'are asked for by the program');
+like(slurp_file("$dir/job"), qr/^environment:.*AWS_EC2_METADATA_SERVICE_ENDPOINT/m, 'which is told where') or diag slurp_file("$dir/job");
+drop();
+$node->safe_psql('postgres', "CREATE USER MAPPING FOR PUBLIC SERVER store OPTIONS (access_key_id 'AccessKey', secret_access_key '$secret')");
+(undef, $messages) = build(program("remote_job:$dir/job"));
+like($messages, qr/WARNING:  index "t_idx" is built locally.*option credentials "instance", and role "\w+", the owner of the table, a user mapping with keys/s, 'keys besides are refused');
+unlike($messages, qr/$secret/, 'and not shown');
 $node->stop;
 
 unlike(slurp_file($node->logfile) =~ s/^.*statement: .*$//mgr, qr/\Q$password\E/, 'the password is nowhere in the log');
