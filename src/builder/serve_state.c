@@ -3,7 +3,9 @@
  *		The file of a job: what the service knows of it when it starts again.
  *
  *	STATE_DIR/<id>.json		{"version":1,"number":7,"state":"queued","attempts":0,"created":...,
- *							 "started":...,"finished":...,"error":"...","request":{...}}
+ *							 "started":...,"finished":...,"error":"...","put":false,"request":{...}}
+ *
+ * Files without "put" are of a service that did not have it yet.
  *
  * A new state is written beside it (.part), synced, and takes the name of the old one:
  * there is the one or the other whatever happens.
@@ -23,7 +25,7 @@
 #define STATE_BYTES (SERVE_REQUEST_BYTES + 16384)
 #define STATE_DEPTH 12
 
-const char *const serve_state_names[] = {"queued", "running", "completed", "failed", NULL};
+const char *const serve_state_names[] = {"queued", "running", "completed", "failed", "cancelled", NULL};
 
 bool
 serve_is_id(const char *text)
@@ -48,6 +50,7 @@ job_json(const serve_job *job)
 		json_object_object_add(object, "started", json_object_new_int64(job->started)) == 0 &&
 		json_object_object_add(object, "finished", json_object_new_int64(job->finished)) == 0 &&
 		json_object_object_add(object, "error", json_object_new_string(job->error)) == 0 &&
+		json_object_object_add(object, "put", json_object_new_boolean(job->put)) == 0 &&
 		json_object_object_add(object, "request", serve_request_json(&job->request)) == 0;
 	if (ok)
 		return object;
@@ -192,6 +195,7 @@ read_job(serve_job *job, struct json_object *object)
 {
 	struct json_object *state;
 	struct json_object *error;
+	struct json_object *put;
 	struct json_object *request;
 	serve_problems problems;
 	int64_t		version;
@@ -210,6 +214,7 @@ read_job(serve_job *job, struct json_object *object)
 		!json_object_is_type(state, json_type_string) ||
 		!json_object_object_get_ex(object, "error", &error) ||
 		!json_object_is_type(error, json_type_string) ||
+		(json_object_object_get_ex(object, "put", &put) && !json_object_is_type(put, json_type_boolean)) ||
 		!json_object_object_get_ex(object, "request", &request))
 		return false;
 	while (serve_state_names[i] && strcmp(serve_state_names[i], json_object_get_string(state)) != 0)
@@ -218,6 +223,7 @@ read_job(serve_job *job, struct json_object *object)
 		serve_request_read(&job->request, request, &problems) != SERVE_REQUEST_OK)
 		return false;
 	job->state = (serve_state) i;
+	job->put = put ? json_object_get_boolean(put) : job->state == SERVE_COMPLETED;
 	job->number = (uint64_t) number;
 	job->attempts = (uint32_t) attempts;
 	job->created = (time_t) created;
