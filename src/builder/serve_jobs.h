@@ -61,6 +61,10 @@ extern void serve_state_remove(const char *folder, const char *id);
 extern serve_job *serve_state_read(const char *folder, const char *name, builder_error *error);
 extern void serve_job_free(serve_job *job);
 
+/* The text of a file, to be freed, and the job of such a text; NULL when it is none. */
+extern char *serve_state_text(const serve_job *job);
+extern serve_job *serve_state_parse(const char *text, size_t length);
+
 /* Whether a name is that of a job, in all its 64 digits. */
 extern bool serve_is_id(const char *text);
 
