@@ -33,7 +33,7 @@ REGRESS_OPTS = --inputdir=. --load-extension=knn
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
-EXTRA_CLEAN = test/unit/build test/fuzz/build test/builder/build test/remote/build
+EXTRA_CLEAN = test/unit/build test/fuzz/build test/fuzz/server/fuzz_message $(wildcard test/fuzz/server/*.o test/fuzz/server/*.so) test/builder/build test/remote/build
 
 # The program has all of core and its own files; threads are there alone, never in
 # the library.

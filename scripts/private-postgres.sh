@@ -160,7 +160,7 @@ copy_source() {
 	mkdir -p "$1"
 	tar -C "$repo" -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude='*.a' --exclude=./results --exclude=./tmp_check --exclude=./build \
-		--exclude=./test/unit/build --exclude=./test/remote/build --exclude=./test/fuzz/build --exclude=./test/builder/build \
+		--exclude=./test/unit/build --exclude=./test/remote/build --exclude=./test/fuzz/build --exclude=./test/fuzz/server/fuzz_message --exclude=./test/builder/build \
 		--exclude=./knn-builder --exclude=./knn-train --exclude=./shared . |
 		tar -C "$1" --no-same-owner -xf -
 	own "$1"

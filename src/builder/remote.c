@@ -5,7 +5,8 @@
  * The job's vectors and ids go to the object store, the service is asked to build and then
  * how far it is, its file is fetched, the objects are removed, and the file is converted.
  * Objects are removed whatever happens, as far as there is time: a signal is only noted
- * until the last one is gone.
+ * until the last one is gone.  A service that may still be at work, or have a file that is
+ * not fetched, is told before, since it reads some objects and writes one.
  */
 #include "builder/remote.h"
 
@@ -23,8 +24,11 @@
 #include "builder/repository.h"
 #include "builder/wait.h"
 
-#define REMOVE_SECONDS 10		/* for all objects after a failure */
-#define REMOVE_SECONDS_CANCELLED 2.5	/* the server kills what does not end within 3 s */
+#define END_SECONDS 10			/* to give up the job and remove all objects after a failure */
+#define END_SECONDS_CANCELLED 2.5	/* the server kills what does not end within 3 s */
+#define GIVE_UP_SECONDS 2		/* of these for a service that does not answer */
+#define GIVE_UP_SECONDS_CANCELLED 0.8
+#define REMOVE_SECONDS_LEAST 0.2
 #define FIRST_INTERVALS 3		/* of polling, before the first question */
 
 /* in the order of names */
@@ -48,6 +52,7 @@ typedef struct Remote
 	builder_remote_job job;
 	builder_repository *repository;
 	builder_service *service;
+	char		id[3 * BUILDER_REMOTE_TEXT];	/* of the service's job; empty: it has none to do */
 	uint64_t	counters[COUNTERS];
 	/* keys of objects, NULL as long as there is none that is this job's */
 	char	   *vectors;
@@ -148,17 +153,37 @@ remove_object(Remote *remote, char **key)
 	*key = NULL;
 }
 
+/* What there is for the end, if it begins now. */
+static double
+end_seconds(void)
+{
+	return builder_signalled() ? END_SECONDS_CANCELLED : END_SECONDS;
+}
+
 static void
-remove_objects(Remote *remote)
+remove_objects(Remote *remote, double seconds)
 {
 	if (remote->repository == NULL || remote->job.keep_objects)
 		return;
-	builder_repository_deadline(remote->repository,
-								builder_signalled() ? REMOVE_SECONDS_CANCELLED : REMOVE_SECONDS);
+	if (seconds < REMOVE_SECONDS_LEAST)
+		seconds = REMOVE_SECONDS_LEAST;
+	builder_repository_deadline(remote->repository, seconds);
 	remove_object(remote, &remote->vectors);
 	remove_object(remote, &remote->ids);
 	remove_object(remote, &remote->graph);
 	remove_object(remote, &remote->named);
+}
+
+/* Nobody waits for the service any more, or wants its file. */
+static void
+give_up(Remote *remote)
+{
+	double		begun = builder_now();
+
+	if (remote->id[0])
+		builder_service_cancel(remote->service, remote->id,
+							   builder_signalled() ? GIVE_UP_SECONDS_CANCELLED : GIVE_UP_SECONDS);
+	remove_objects(remote, end_seconds() - (builder_now() - begun));
 }
 
 /* Before the last line, whoever writes it. */
@@ -168,7 +193,7 @@ end(void *state, bool failed)
 	Remote	   *remote = state;
 
 	if (failed)
-		remove_objects(remote);
+		give_up(remote);
 	if (remote->file)
 		(void) unlink(remote->file);
 	remote->counters[failed ? INDEX_BUILD_FAILURE : INDEX_BUILD_SUCCESS]++;
@@ -219,9 +244,10 @@ upload(Remote *remote, builder_error *error)
 }
 
 static bool
-submit(Remote *remote, char id[3 * BUILDER_REMOTE_TEXT], builder_error *error)
+submit(Remote *remote, builder_error *error)
 {
 	char	   *body = builder_remote_request(&remote->job, remote->vectors, remote->ids);
+	char		id[3 * BUILDER_REMOTE_TEXT];
 	bool		ok;
 
 	if (body == NULL)
@@ -229,6 +255,8 @@ submit(Remote *remote, char id[3 * BUILDER_REMOTE_TEXT], builder_error *error)
 	/* from now on the service may write it */
 	remote->graph = append(remote->job.object, ".faiss");
 	ok = builder_service_submit(remote->service, body, id, error);
+	if (ok)
+		strcpy(remote->id, id);
 	free(body);
 	return ok;
 }
@@ -256,7 +284,7 @@ sleep_until_next(const Remote *remote, double intervals, double start, builder_e
 }
 
 static bool
-await(Remote *remote, const char *id, builder_remote_status *status, builder_error *error)
+await(Remote *remote, builder_remote_status *status, builder_error *error)
 {
 	double		start = builder_now();
 	double		intervals = FIRST_INTERVALS;
@@ -274,15 +302,22 @@ await(Remote *remote, const char *id, builder_remote_status *status, builder_err
 		if (left <= 0)
 			break;
 		intervals = 1;
-		ok = count(remote, builder_service_ask(remote->service, id, left > 1 ? left : 1, status, error),
+		ok = count(remote, builder_service_ask(remote->service, remote->id, left > 1 ? left : 1,
+											   status, error),
 				   STATUS_REQUEST_SUCCESS, STATUS_REQUEST_FAILURE);
 		remote->counters[WAITING_TIME] = milliseconds_since(start);
 		if (!ok)
 			return false;
 		if (status->state == BUILDER_REMOTE_COMPLETED)
+		{
+			/* the file may be kept then, even if it cannot be fetched */
+			if (remote->job.keep_objects)
+				remote->id[0] = '\0';
 			return true;
+		}
 		if (status->state == BUILDER_REMOTE_FAILED)
 		{
+			remote->id[0] = '\0';
 			builder_error_set(error, BUILDER_REMOTE, "the build service failed to build the index");
 			snprintf(error->detail, sizeof(error->detail), "%s",
 					 status->message[0] ? status->message : "It does not say why.");
@@ -313,6 +348,7 @@ download(Remote *remote, const char *name, builder_error *error)
 								builder_remote_result_limit(&remote->job.build), &transfer, error);
 	if (ok)
 	{
+		remote->id[0] = '\0';
 		remote->file = path;
 		remote->counters[READ_TIME] = milliseconds_since(start);
 	}
@@ -335,7 +371,6 @@ static void
 run(Remote *remote)
 {
 	builder_remote_status status;
-	char		id[3 * BUILDER_REMOTE_TEXT];
 	builder_error error;
 
 	remote->repository = builder_repository_open(&remote->job.repository, &error);
@@ -345,15 +380,15 @@ run(Remote *remote)
 	if (remote->service == NULL)
 		builder_fail_memory();
 	if (!count(remote, upload(remote, &error), WRITE_SUCCESS, WRITE_FAILURE) ||
-		!count(remote, submit(remote, id, &error), BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE) ||
-		!await(remote, id, &status, &error) ||
+		!count(remote, submit(remote, &error), BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE) ||
+		!await(remote, &status, &error) ||
 		!count(remote, download(remote, status.file_name, &error), READ_SUCCESS, READ_FAILURE))
 	{
 		if (strcmp(error.code, BUILDER_CANCELLED) == 0)
 			builder_error_set(&error, BUILDER_CANCELLED, "the job was cancelled");
 		builder_fail(&error);
 	}
-	remove_objects(remote);
+	remove_objects(remote, end_seconds());
 	builder_service_close(remote->service);
 	builder_repository_close(remote->repository);
 	remote->service = NULL;

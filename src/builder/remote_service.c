@@ -278,3 +278,17 @@ builder_service_ask(builder_service *service, const char *id, double seconds,
 		quote(service, error);
 	return false;
 }
+
+void
+builder_service_cancel(builder_service *service, const char *id, double seconds)
+{
+	builder_http_request request = {.method = BUILDER_HTTP_DELETE, .seconds = seconds,
+		.headers = {"accept: application/json"}};
+	char	   *url = NULL;
+
+	if (asprintf(&url, "%s/_build/%s", service->job->endpoint, id) < 0)
+		return;
+	request.url = url;
+	(void) builder_http_do(service->http, &request);
+	free(url);
+}

@@ -16,7 +16,7 @@ extern builder_service *builder_service_open(const builder_remote_job *job,
 extern void builder_service_close(builder_service *service);
 
 /*
- * POST /_build: the id of the job, encoded.  Both are false with *error upon failure:
+ * POST /_build: the id of the job, encoded.  This and the next are false with *error upon failure:
  * BUILDER_REMOTE, BUILDER_CANCELLED or BUILDER_OUT_OF_MEMORY.
  */
 extern bool builder_service_submit(builder_service *service, const char *body,
@@ -25,5 +25,11 @@ extern bool builder_service_submit(builder_service *service, const char *body,
 /* GET /_status/id, within so many seconds. */
 extern bool builder_service_ask(builder_service *service, const char *id, double seconds,
 								builder_remote_status *status, builder_error *error);
+
+/*
+ * DELETE /_build/id, once and within so many seconds, whatever the going says: the job's
+ * result is wanted no longer.  Services may not know that, so that no answer counts.
+ */
+extern void builder_service_cancel(builder_service *service, const char *id, double seconds);
 
 #endif

@@ -160,6 +160,12 @@ builder_repository_deadline(builder_repository *repository, double seconds)
 	repository->deadline = seconds > 0 ? builder_now() + seconds : 0;
 }
 
+void
+builder_repository_going(builder_repository *repository, const builder_going *going)
+{
+	repository->going = *going;
+}
+
 static bool
 put(builder_repository *repository, const char *key, const char *path, bool given,
 	const builder_transfer *transfer, builder_error *error)

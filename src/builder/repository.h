@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "builder/output.h"
+#include "builder/wait.h"
 
 typedef struct builder_repository builder_repository;
 
@@ -78,6 +79,12 @@ extern void builder_repository_close(builder_repository *repository);
  * together; 0: as long as it takes.  For cleaning up before an end.
  */
 extern void builder_repository_deadline(builder_repository *repository, double seconds);
+
+/*
+ * What size and remove ask from now on, which tell nobody how far they are; false from it
+ * ends them (BUILDER_CANCELLED).
+ */
+extern void builder_repository_going(builder_repository *repository, const builder_going *going);
 
 /*
  * Those below are false with *error set upon failure; transfer may be NULL.

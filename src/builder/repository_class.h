@@ -40,6 +40,7 @@ struct builder_repository
 {
 	const builder_repository_class *class;
 	double		deadline;		/* of builder_now(); 0: none */
+	builder_going going;		/* of size and remove */
 };
 
 extern builder_repository *builder_repository_open_file(const builder_repository_options *options,

@@ -459,7 +459,7 @@ s3_size(builder_repository *base, const char *key, uint64_t *size, builder_error
 {
 	s3_repository *s3 = (s3_repository *) base;
 	s3_head		head;
-	long		status = s3_ask(s3, key, 0, NULL, &head, error);
+	long		status = s3_ask(s3, key, 0, &base->going, &head, error);
 
 	if (status == 0)
 		return false;
@@ -476,7 +476,7 @@ s3_remove(builder_repository *base, const char *key, builder_error *error)
 {
 	s3_repository *s3 = (s3_repository *) base;
 	s3_request	request = {.http.method = BUILDER_HTTP_DELETE,
-		.http.seconds = BUILDER_HTTP_SECONDS, .key = key};
+		.http.seconds = BUILDER_HTTP_SECONDS, .http.going = base->going, .key = key};
 	long		status = s3_do(s3, s3->http, &request, error);
 	char		code[80];
 	size_t		length;

@@ -219,17 +219,20 @@ undo(Upload *upload, bool object, bool cancelled)
 	char		query[S3_QUERY];
 	s3_request	request = {.http.method = BUILDER_HTTP_DELETE, .key = upload->key, .query = query};
 	double		before = s3->base.deadline;
+	builder_going going = s3->base.going;
 	double		end = builder_now() + (cancelled ? UNDO_SECONDS_CANCELLED : UNDO_SECONDS);
 	builder_error ignored;
 
 	if (before == 0 || end < before)
 		s3->base.deadline = end;
+	s3->base.going = (builder_going) {NULL, NULL};
 	snprintf(query, sizeof(query), "uploadId=%s", upload->id);
 	if (object)
 		(void) s3_remove(&s3->base, upload->key, &ignored);
 	else
 		(void) s3_do(s3, s3->http, &request, &ignored);
 	s3->base.deadline = before;
+	s3->base.going = going;
 }
 
 /* The list of parts; NULL when there is no memory. */

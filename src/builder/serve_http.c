@@ -90,6 +90,7 @@ typedef struct Exchange
 	size_t		length;			/* of body */
 	size_t		seen;			/* with what was not kept */
 	const char *rest;			/* of the path, after the route's */
+	bool		asks;			/* and changes nothing */
 } Exchange;
 
 /* ---- answers ---- */
@@ -125,6 +126,22 @@ answer_problems(Answer *answer, const serve_problems *problems)
 		json_object_array_add(list, problem);
 	}
 	json_object_object_add(answer->body, "errors", list);
+}
+
+/* Of a job that is known. */
+static void
+answer_status(Answer *answer, const serve_status *status)
+{
+	/* a client knows no state of waiting, and none of an end that takes its time */
+	static const char *const names[] = {"RUNNING_INDEX_BUILD", "RUNNING_INDEX_BUILD",
+	"COMPLETED_INDEX_BUILD", "FAILED_INDEX_BUILD", "FAILED_INDEX_BUILD"};
+	bool		failed = status->state == SERVE_FAILED || status->state == SERVE_CANCELLED;
+
+	answer->status = 200;
+	answer->body = json_object_new_object();
+	set_text(answer->body, "task_status", names[status->state]);
+	set_text(answer->body, "file_name", status->state == SERVE_COMPLETED ? status->file_name : NULL);
+	set_text(answer->body, "error_message", failed ? status->error : NULL);
 }
 
 /* ---- routes ---- */
@@ -193,23 +210,39 @@ handle_build(serve_http *http, Exchange *exchange, Answer *answer)
 }
 
 static void
+handle_cancel(serve_http *http, Exchange *exchange, Answer *answer)
+{
+	serve_status status;
+	builder_error error;
+
+	switch (serve_jobs_cancel(http->jobs, exchange->rest, &status, &error))
+	{
+		case SERVE_CANCEL_UNKNOWN:
+			answer_error(answer, 404, "Job not found");
+			break;
+		case SERVE_CANCEL_BEGUN:
+			answer_status(answer, &status);
+			answer->status = 202;
+			break;
+		case SERVE_CANCEL_OVER:
+			answer_status(answer, &status);
+			break;
+		case SERVE_CANCEL_BROKEN:
+			serve_log(SERVE_ERROR, "job_not_cancelled", "message", error.message, "detail", error.detail, NULL);
+			answer_error(answer, 500, "the job could not be saved");
+			break;
+	}
+}
+
+static void
 handle_status(serve_http *http, Exchange *exchange, Answer *answer)
 {
-	/* a client knows no state of waiting */
-	static const char *const names[] = {"RUNNING_INDEX_BUILD", "RUNNING_INDEX_BUILD",
-	"COMPLETED_INDEX_BUILD", "FAILED_INDEX_BUILD"};
 	serve_status status;
 
-	if (!serve_jobs_status(http->jobs, exchange->rest, &status))
-	{
+	if (serve_jobs_status(http->jobs, exchange->rest, &status))
+		answer_status(answer, &status);
+	else
 		answer_error(answer, 404, "Job not found");
-		return;
-	}
-	answer->status = 200;
-	answer->body = json_object_new_object();
-	set_text(answer->body, "task_status", names[status.state]);
-	set_text(answer->body, "file_name", status.state == SERVE_COMPLETED ? status.file_name : NULL);
-	set_text(answer->body, "error_message", status.state == SERVE_FAILED ? status.error : NULL);
 }
 
 static void
@@ -234,6 +267,7 @@ handle_heart_beat(serve_http *http, Exchange *exchange, Answer *answer)
 
 static const Route routes[] = {
 	{"POST", "/_build", "POST", handle_build},
+	{"DELETE", "/_build/", "DELETE", handle_cancel},
 	{"GET", "/_status/", "GET, HEAD", handle_status},
 	{"GET", "/_jobs", "GET, HEAD", handle_jobs},
 	{"GET", "/_heart_beat", "GET, HEAD", handle_heart_beat},
@@ -276,6 +310,7 @@ choose_handler(serve_http *http, struct MHD_Connection *connection, Exchange *ex
 	const Route *route = find_route(exchange->path);
 	const char *method = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
 
+	exchange->asks = strcmp(method, "GET") == 0;
 	if (!is_user(http, connection, exchange))
 		answer_error(&exchange->refused, 401, "user and password are missing or wrong");
 	else if (route == NULL)
@@ -302,7 +337,7 @@ log_request(struct MHD_Connection *connection, const Exchange *exchange, unsigne
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	char		client[64] = "";
 
-	if (status < 400 && strcmp(exchange->method, "POST") != 0)
+	if (status < 400 && exchange->asks)
 		return;
 	if (info && info->client_addr)
 		(void) getnameinfo(info->client_addr, info->client_addr->sa_family == AF_INET6 ?

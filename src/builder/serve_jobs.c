@@ -4,7 +4,8 @@
  *
  * The queue is served in its order: a job that needs more memory than is free waits, and
  * those after it wait with it, so that small ones cannot keep a large one waiting for
- * ever.
+ * ever.  Only a job whose cancelled predecessor of the same id has not ended yet is passed
+ * over, since both have the same folder and the same result.
  *
  * A new state is published in this order: the job's file, then what others see.  A job
  * that is lost between the two is done again, which gives the same file.
@@ -30,9 +31,11 @@ struct serve_jobs
 {
 	const serve_config *config;
 	pthread_mutex_t lock;		/* of all below, and of the jobs */
-	pthread_cond_t changed;		/* a job is queued, memory is free, or stopping */
+	pthread_cond_t changed;		/* a job is queued, cancelled or gone, memory is free, or stopping */
 	TAILQ_HEAD(, serve_job) known;
 	TAILQ_HEAD(, serve_job) waiting;
+	TAILQ_HEAD(, serve_job) leaving;	/* cancelled, nobody works at them, results to be removed */
+	TAILQ_HEAD(, serve_job) replaced;	/* cancelled, known no longer: by known */
 	LIST_HEAD(, serve_job) buckets[BUCKETS];
 	uint64_t	count;
 	uint64_t	next_number;
@@ -76,13 +79,18 @@ add_known(serve_jobs *jobs, serve_job *job)
 		jobs->next_number = job->number + 1;
 }
 
+/* It is freed, unless it has not ended yet. */
 static void
 forget(serve_jobs *jobs, serve_job *job)
 {
 	TAILQ_REMOVE(&jobs->known, job, known);
 	LIST_REMOVE(job, bucket);
 	jobs->count--;
-	serve_job_free(job);
+	job->replaced = job->state == SERVE_CANCELLED;
+	if (job->replaced)
+		TAILQ_INSERT_TAIL(&jobs->replaced, job, known);
+	else
+		serve_job_free(job);
 }
 
 static void
@@ -114,6 +122,35 @@ set_failed(serve_job *job, const builder_error *error)
 	job->finished = time(NULL);
 	snprintf(job->error, sizeof(job->error), "%s%s%s%s%s", error->message,
 			 error->detail[0] ? ": " : "", error->detail, error->hint[0] ? " " : "", error->hint);
+}
+
+/* Nothing is left of a cancelled job. */
+static void
+settle(serve_jobs *jobs, serve_job *job)
+{
+	job->state = SERVE_FAILED;
+	job->put = false;
+	if (!job->replaced)
+		note_state(jobs, job);
+	else
+	{
+		TAILQ_REMOVE(&jobs->replaced, job, known);
+		serve_job_free(job);
+		pthread_cond_broadcast(&jobs->changed);
+	}
+}
+
+/* Nobody works at a cancelled job any more. */
+static void
+leave(serve_jobs *jobs, serve_job *job)
+{
+	if (!job->put)
+	{
+		settle(jobs, job);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&jobs->leaving, job, waiting);
+	pthread_cond_broadcast(&jobs->changed);
 }
 
 /* ---- start and end ---- */
@@ -151,6 +188,8 @@ take_over(serve_jobs *jobs, serve_job *job)
 	add_known(jobs, job);
 	if (job->state == SERVE_QUEUED)
 		add_waiting(jobs, job, false);
+	else if (job->state == SERVE_CANCELLED)
+		leave(jobs, job);
 	if (again)
 		serve_log(SERVE_INFO, job->state == SERVE_QUEUED ? "job_again" : "job_failed", "job", job->id,
 				  "attempts", SERVE_NUMBER(job->attempts), "message",
@@ -226,6 +265,8 @@ serve_jobs_open(const serve_config *config, builder_error *error)
 	jobs->config = config;
 	TAILQ_INIT(&jobs->known);
 	TAILQ_INIT(&jobs->waiting);
+	TAILQ_INIT(&jobs->leaving);
+	TAILQ_INIT(&jobs->replaced);
 	for (int i = 0; i < BUCKETS; i++)
 		LIST_INIT(&jobs->buckets[i]);
 	(void) pthread_mutex_init(&jobs->lock, NULL);
@@ -252,6 +293,11 @@ serve_jobs_close(serve_jobs *jobs)
 
 	while ((job = TAILQ_FIRST(&jobs->known)) != NULL)
 		forget(jobs, job);
+	while ((job = TAILQ_FIRST(&jobs->replaced)) != NULL)
+	{
+		TAILQ_REMOVE(&jobs->replaced, job, known);
+		serve_job_free(job);
+	}
 	pthread_cond_destroy(&jobs->changed);
 	pthread_mutex_destroy(&jobs->lock);
 	free(jobs);
@@ -259,9 +305,12 @@ serve_jobs_close(serve_jobs *jobs)
 
 /* ---- requests ---- */
 
-/* A new job, known from now on; its request has the texts of the given one. */
+/*
+ * A new job, known from now on; its request has the texts of the given one.  put: a result
+ * of an earlier job of this id may be in the store.
+ */
 static serve_submission
-add_job(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory,
+add_job(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory, bool put,
 		builder_error *error)
 {
 	serve_job  *job = calloc(1, sizeof(*job));
@@ -277,6 +326,7 @@ add_job(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memor
 	job->number = jobs->next_number;
 	job->created = time(NULL);
 	job->memory = memory;
+	job->put = put;
 	if (!serve_state_write(jobs->config->state_dir, job, error))
 	{
 		free(job);
@@ -297,14 +347,14 @@ submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory
 	serve_submission submission;
 
 	/* one that failed may be tried again, and be corrected */
-	if (old && old->state != SERVE_FAILED)
+	if (old && old->state != SERVE_FAILED && old->state != SERVE_CANCELLED)
 		return serve_request_equal(&old->request, request) ? SERVE_ACCEPTED : SERVE_CONFLICT;
 	if (memory == 0)
 		return SERVE_TOO_LARGE;
 	if (jobs->stopping || jobs->queued >= jobs->config->queue ||
 		(old == NULL && jobs->count >= jobs->config->jobs))
 		return SERVE_BUSY;
-	submission = add_job(jobs, request, id, memory, error);
+	submission = add_job(jobs, request, id, memory, old && old->put, error);
 	if (submission == SERVE_ACCEPTED && old)
 		forget(jobs, old);
 	return submission;
@@ -328,25 +378,82 @@ serve_jobs_submit(serve_jobs *jobs, serve_request *request, char id[SHA256_HEX +
 	return submission;
 }
 
+static void
+tell_status(const serve_job *job, serve_status *status)
+{
+	char		key[SERVE_KEY_BYTES + 1];
+
+	status->state = job->state;
+	serve_request_result_key(&job->request, key);
+	snprintf(status->file_name, sizeof(status->file_name), "%s", serve_request_file_name(key));
+	snprintf(status->error, sizeof(status->error), "%s", job->error);
+}
+
 bool
 serve_jobs_status(serve_jobs *jobs, const char *id, serve_status *status)
 {
 	serve_job  *job;
-	char		key[SERVE_KEY_BYTES + 1];
 
 	if (!serve_is_id(id))
 		return false;
 	pthread_mutex_lock(&jobs->lock);
 	job = find(jobs, id);
 	if (job)
-	{
-		status->state = job->state;
-		serve_request_result_key(&job->request, key);
-		snprintf(status->file_name, sizeof(status->file_name), "%s", serve_request_file_name(key));
-		snprintf(status->error, sizeof(status->error), "%s", job->error);
-	}
+		tell_status(job, status);
 	pthread_mutex_unlock(&jobs->lock);
 	return job != NULL;
+}
+
+static serve_cancellation
+cancel(serve_jobs *jobs, serve_job *job, builder_error *error)
+{
+	serve_state before = job->state;
+	serve_job	noted = *job;	/* as its file tells it from now on */
+
+	if (before == SERVE_FAILED)
+		return SERVE_CANCEL_OVER;
+	if (before == SERVE_CANCELLED)
+		return SERVE_CANCEL_BEGUN;
+	noted.state = SERVE_CANCELLED;
+	noted.finished = time(NULL);
+	snprintf(noted.error, sizeof(noted.error), "the job was cancelled by its client");
+	if (!serve_state_write(jobs->config->state_dir, &noted, error))
+		return SERVE_CANCEL_BROKEN;
+	/* not the whole of it, since a worker may be reading the request */
+	job->state = noted.state;
+	job->finished = noted.finished;
+	memcpy(job->error, noted.error, sizeof(job->error));
+	serve_log(SERVE_INFO, "job_cancelled", "job", job->id, "state", serve_state_names[before], NULL);
+	/* a worker that has it is told when it asks next */
+	if (before == SERVE_RUNNING)
+		return SERVE_CANCEL_BEGUN;
+	if (before == SERVE_QUEUED)
+	{
+		TAILQ_REMOVE(&jobs->waiting, job, waiting);
+		jobs->queued--;
+		pthread_cond_broadcast(&jobs->changed);
+	}
+	leave(jobs, job);
+	return job->state == SERVE_CANCELLED ? SERVE_CANCEL_BEGUN : SERVE_CANCEL_OVER;
+}
+
+serve_cancellation
+serve_jobs_cancel(serve_jobs *jobs, const char *id, serve_status *status, builder_error *error)
+{
+	serve_cancellation cancellation = SERVE_CANCEL_UNKNOWN;
+	serve_job  *job;
+
+	if (!serve_is_id(id))
+		return SERVE_CANCEL_UNKNOWN;
+	pthread_mutex_lock(&jobs->lock);
+	job = find(jobs, id);
+	if (job)
+	{
+		cancellation = cancel(jobs, job, error);
+		tell_status(job, status);
+	}
+	pthread_mutex_unlock(&jobs->lock);
+	return cancellation;
 }
 
 /* ---- the list of all ---- */
@@ -426,7 +533,7 @@ serve_jobs_expire(serve_jobs *jobs)
 	for (job = TAILQ_FIRST(&jobs->known); job; job = next)
 	{
 		next = TAILQ_NEXT(job, known);
-		if (job->finished == 0 || now - job->finished < (time_t) jobs->config->job_ttl)
+		if (job->finished == 0 || job->state == SERVE_CANCELLED || now - job->finished < (time_t) jobs->config->job_ttl)
 			continue;
 		serve_log(SERVE_INFO, "job_forgotten", "job", job->id, NULL);
 		serve_state_remove(jobs->config->state_dir, job->id);
@@ -437,6 +544,31 @@ serve_jobs_expire(serve_jobs *jobs)
 
 /* ---- workers ---- */
 
+/* Has a cancelled job of this id not ended yet? */
+static bool
+is_leaving(const serve_jobs *jobs, const char *id)
+{
+	const serve_job *job;
+
+	TAILQ_FOREACH(job, &jobs->replaced, known)
+	{
+		if (strcmp(job->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whose turn it is, if there is memory for it. */
+static serve_job *
+next_waiting(const serve_jobs *jobs)
+{
+	serve_job  *job = TAILQ_FIRST(&jobs->waiting);
+
+	while (job && is_leaving(jobs, job->id))
+		job = TAILQ_NEXT(job, waiting);
+	return job && job->memory <= jobs->config->memory_limit - jobs->memory ? job : NULL;
+}
+
 serve_job *
 serve_jobs_take(serve_jobs *jobs)
 {
@@ -445,11 +577,10 @@ serve_jobs_take(serve_jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	while (!jobs->stopping)
 	{
-		job = TAILQ_FIRST(&jobs->waiting);
-		if (job && job->memory <= jobs->config->memory_limit - jobs->memory)
+		job = next_waiting(jobs);
+		if (job)
 			break;
 		pthread_cond_wait(&jobs->changed, &jobs->lock);
-		job = NULL;
 	}
 	if (job)
 	{
@@ -466,38 +597,58 @@ serve_jobs_take(serve_jobs *jobs)
 	return job;
 }
 
+static bool
+is_wanted(const serve_jobs *jobs, const serve_job *job)
+{
+	return !jobs->stopping && job->state == SERVE_RUNNING;
+}
+
 bool
 serve_jobs_progress(serve_jobs *jobs, serve_job *job, const char *phase, uint64_t done,
 					uint64_t total)
 {
-	bool		stopping;
+	bool		goes_on;
 
 	pthread_mutex_lock(&jobs->lock);
 	job->phase = phase;
 	job->done = done;
 	job->total = total;
-	stopping = jobs->stopping;
+	goes_on = is_wanted(jobs, job);
 	pthread_mutex_unlock(&jobs->lock);
-	return !stopping;
+	return goes_on;
 }
 
 bool
-serve_jobs_stopping(serve_jobs *jobs)
+serve_jobs_goes_on(serve_jobs *jobs, const serve_job *job)
 {
-	bool		stopping;
+	bool		goes_on;
 
 	pthread_mutex_lock(&jobs->lock);
-	stopping = jobs->stopping;
+	goes_on = is_wanted(jobs, job);
 	pthread_mutex_unlock(&jobs->lock);
-	return stopping;
+	return goes_on;
 }
 
-void
-serve_jobs_finish(serve_jobs *jobs, serve_job *job, const builder_error *error)
+bool
+serve_jobs_putting(serve_jobs *jobs, serve_job *job)
 {
+	bool		goes_on;
+
 	pthread_mutex_lock(&jobs->lock);
-	jobs->running--;
-	jobs->memory -= job->memory;
+	goes_on = is_wanted(jobs, job);
+	if (goes_on)
+	{
+		job->put = true;
+		note_state(jobs, job);
+	}
+	pthread_mutex_unlock(&jobs->lock);
+	return goes_on;
+}
+
+/* What a worker that has ended made of a job that was not cancelled. */
+static void
+set_end(serve_jobs *jobs, serve_job *job, const builder_error *error)
+{
 	if (error && jobs->stopping && strcmp(error->code, BUILDER_CANCELLED) == 0)
 	{
 		job->state = SERVE_QUEUED;
@@ -519,7 +670,41 @@ serve_jobs_finish(serve_jobs *jobs, serve_job *job, const builder_error *error)
 				  SERVE_NUMBER((uint64_t) (job->finished - job->started)), NULL);
 	}
 	note_state(jobs, job);
+}
+
+void
+serve_jobs_finish(serve_jobs *jobs, serve_job *job, const builder_error *error)
+{
+	pthread_mutex_lock(&jobs->lock);
+	jobs->running--;
+	jobs->memory -= job->memory;
+	if (job->state == SERVE_CANCELLED)
+		leave(jobs, job);
+	else
+		set_end(jobs, job, error);
 	pthread_cond_broadcast(&jobs->changed);
+	pthread_mutex_unlock(&jobs->lock);
+}
+
+serve_job *
+serve_jobs_take_cancelled(serve_jobs *jobs)
+{
+	serve_job  *job = NULL;
+
+	pthread_mutex_lock(&jobs->lock);
+	while (!jobs->stopping && (job = TAILQ_FIRST(&jobs->leaving)) == NULL)
+		pthread_cond_wait(&jobs->changed, &jobs->lock);
+	if (job)
+		TAILQ_REMOVE(&jobs->leaving, job, waiting);
+	pthread_mutex_unlock(&jobs->lock);
+	return job;
+}
+
+void
+serve_jobs_settle(serve_jobs *jobs, serve_job *job)
+{
+	pthread_mutex_lock(&jobs->lock);
+	settle(jobs, job);
 	pthread_mutex_unlock(&jobs->lock);
 }
 

@@ -3,7 +3,9 @@
  *		The file of a job: what the service knows of it when it starts again.
  *
  *	STATE_DIR/<id>.json		{"version":1,"number":7,"state":"queued","attempts":0,"created":...,
- *							 "started":...,"finished":...,"error":"...","request":{...}}
+ *							 "started":...,"finished":...,"error":"...","put":false,"request":{...}}
+ *
+ * Files without "put" are of a service that did not have it yet.
  *
  * A new state is written beside it (.part), synced, and takes the name of the old one:
  * there is the one or the other whatever happens.
@@ -23,7 +25,11 @@
 #define STATE_BYTES (SERVE_REQUEST_BYTES + 16384)
 #define STATE_DEPTH 12
 
-const char *const serve_state_names[] = {"queued", "running", "completed", "failed", NULL};
+/* Larger ones are nobody's, and could not be counted on from. */
+#define NUMBER_MOST (INT64_C(1) << 53)
+#define ATTEMPTS_MOST 1000000
+
+const char *const serve_state_names[] = {"queued", "running", "completed", "failed", "cancelled", NULL};
 
 bool
 serve_is_id(const char *text)
@@ -48,6 +54,7 @@ job_json(const serve_job *job)
 		json_object_object_add(object, "started", json_object_new_int64(job->started)) == 0 &&
 		json_object_object_add(object, "finished", json_object_new_int64(job->finished)) == 0 &&
 		json_object_object_add(object, "error", json_object_new_string(job->error)) == 0 &&
+		json_object_object_add(object, "put", json_object_new_boolean(job->put)) == 0 &&
 		json_object_object_add(object, "request", serve_request_json(&job->request)) == 0;
 	if (ok)
 		return object;
@@ -111,22 +118,29 @@ write_file(const char *folder, const char *path, const char *text, builder_error
 	return true;
 }
 
+char *
+serve_state_text(const serve_job *job)
+{
+	struct json_object *object = job_json(job);
+	const char *printed = object ? json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
+	char	   *text = printed ? strdup(printed) : NULL;
+
+	json_object_put(object);
+	return text;
+}
+
 bool
 serve_state_write(const char *folder, const serve_job *job, builder_error *error)
 {
-	struct json_object *object = job_json(job);
-	const char *text = object ? json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
+	char	   *text = serve_state_text(job);
 	char		path[1152];
 	bool		ok;
 
 	if (text == NULL)
-	{
-		json_object_put(object);
 		return serve_fail(error, BUILDER_OUT_OF_MEMORY, 0, "out of memory");
-	}
 	snprintf(path, sizeof(path), "%s/%s.json", folder, job->id);
 	ok = write_file(folder, path, text, error);
-	json_object_put(object);
+	free(text);
 	return ok;
 }
 
@@ -142,49 +156,30 @@ serve_state_remove(const char *folder, const char *id)
 /* ---- reading ---- */
 
 static struct json_object *
-read_object(const char *path, builder_error *error)
+parse_object(const char *text, size_t length)
 {
-	struct json_tokener *tokener;
+	struct json_tokener *tokener = json_tokener_new_ex(STATE_DEPTH);
 	struct json_object *object = NULL;
-	char	   *text = malloc(STATE_BYTES);
-	ssize_t		n = -1;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-	if (fd >= 0 && text)
-		n = read(fd, text, STATE_BYTES);
-	if (n < 0)
-		serve_fail(error, BUILDER_IO, errno, "could not read file \"%.180s\"", path);
-	else
+	if (tokener && length <= STATE_BYTES)
 	{
-		tokener = json_tokener_new_ex(STATE_DEPTH);
-		if (tokener)
-		{
-			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-			object = json_tokener_parse_ex(tokener, text, (int) n);
-			json_tokener_free(tokener);
-		}
-		if (!json_object_is_type(object, json_type_object))
-		{
-			json_object_put(object);
-			object = NULL;
-			serve_fail(error, BUILDER_IO, 0, "could not understand file \"%.180s\"", path);
-		}
+		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+		object = json_tokener_parse_ex(tokener, text, (int) length);
 	}
-	if (fd >= 0)
-		close(fd);
-	free(text);
+	if (tokener)
+		json_tokener_free(tokener);
 	return object;
 }
 
 static bool
-read_number(struct json_object *object, const char *name, int64_t *to)
+read_number(struct json_object *object, const char *name, int64_t most, int64_t *to)
 {
 	struct json_object *value;
 
 	if (!json_object_object_get_ex(object, name, &value) || !json_object_is_type(value, json_type_int))
 		return false;
 	*to = json_object_get_int64(value);
-	return *to >= 0;
+	return *to >= 0 && *to <= most;
 }
 
 static bool
@@ -192,6 +187,7 @@ read_job(serve_job *job, struct json_object *object)
 {
 	struct json_object *state;
 	struct json_object *error;
+	struct json_object *put;
 	struct json_object *request;
 	serve_problems problems;
 	int64_t		version;
@@ -202,22 +198,27 @@ read_job(serve_job *job, struct json_object *object)
 	int64_t		finished;
 	int			i = 0;
 
-	if (!read_number(object, "version", &version) || version != STATE_VERSION ||
-		!read_number(object, "number", &number) ||
-		!read_number(object, "attempts", &attempts) || !read_number(object, "created", &created) ||
-		!read_number(object, "started", &started) || !read_number(object, "finished", &finished) ||
+	if (!read_number(object, "version", STATE_VERSION, &version) || version != STATE_VERSION ||
+		!read_number(object, "number", NUMBER_MOST, &number) ||
+		!read_number(object, "attempts", ATTEMPTS_MOST, &attempts) ||
+		!read_number(object, "created", NUMBER_MOST, &created) ||
+		!read_number(object, "started", NUMBER_MOST, &started) ||
+		!read_number(object, "finished", NUMBER_MOST, &finished) ||
 		!json_object_object_get_ex(object, "state", &state) ||
 		!json_object_is_type(state, json_type_string) ||
 		!json_object_object_get_ex(object, "error", &error) ||
 		!json_object_is_type(error, json_type_string) ||
+		(json_object_object_get_ex(object, "put", &put) && !json_object_is_type(put, json_type_boolean)) ||
 		!json_object_object_get_ex(object, "request", &request))
 		return false;
 	while (serve_state_names[i] && strcmp(serve_state_names[i], json_object_get_string(state)) != 0)
 		i++;
-	if (serve_state_names[i] == NULL ||
+	/* what is over has a time to be forgotten after, and nothing else has */
+	if (serve_state_names[i] == NULL || (i >= SERVE_COMPLETED) != (finished > 0) ||
 		serve_request_read(&job->request, request, &problems) != SERVE_REQUEST_OK)
 		return false;
 	job->state = (serve_state) i;
+	job->put = put ? json_object_get_boolean(put) : job->state == SERVE_COMPLETED;
 	job->number = (uint64_t) number;
 	job->attempts = (uint32_t) attempts;
 	job->created = (time_t) created;
@@ -228,28 +229,51 @@ read_job(serve_job *job, struct json_object *object)
 }
 
 serve_job *
-serve_state_read(const char *folder, const char *name, builder_error *error)
+serve_state_parse(const char *text, size_t length)
 {
 	serve_job  *job = calloc(1, sizeof(*job));
-	struct json_object *object;
-	char		path[1280];
-	bool		ok;
+	struct json_object *object = job ? parse_object(text, length) : NULL;
+	bool		ok = json_object_is_type(object, json_type_object) && read_job(job, object) &&
+		serve_request_id(&job->request, job->id);
 
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	object = job ? read_object(path, error) : NULL;
-	if (object == NULL)
-	{
-		free(job);
-		return NULL;
-	}
-	ok = read_job(job, object) && serve_request_id(&job->request, job->id) &&
-		strncmp(name, job->id, SHA256_HEX) == 0;
 	json_object_put(object);
 	if (ok)
 		return job;
-	serve_fail(error, BUILDER_IO, 0, "could not understand file \"%.180s\"", path);
 	serve_job_free(job);
 	return NULL;
+}
+
+serve_job *
+serve_state_read(const char *folder, const char *name, builder_error *error)
+{
+	char		path[1280];
+	char	   *text = malloc(STATE_BYTES);
+	serve_job  *job = NULL;
+	ssize_t		n = -1;
+	int			fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && text)
+		n = read(fd, text, STATE_BYTES);
+	if (n < 0)
+		serve_fail(error, BUILDER_IO, errno, "could not read file \"%.180s\"", path);
+	else
+	{
+		job = serve_state_parse(text, (size_t) n);
+		/* a file of another name is another's */
+		if (job && strncmp(name, job->id, SHA256_HEX) != 0)
+		{
+			serve_job_free(job);
+			job = NULL;
+		}
+		if (job == NULL)
+			serve_fail(error, BUILDER_IO, 0, "could not understand file \"%.180s\"", path);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	return job;
 }
 
 void

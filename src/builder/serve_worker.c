@@ -4,6 +4,9 @@
  *
  * A job's files are in a folder of its own in the work folder, WORK_DIR/<id>, which is
  * removed when the job is over, whatever its end, and when the service starts.
+ *
+ * One thread more removes the results of jobs that were cancelled: a store that does not
+ * answer keeps neither the workers waiting nor whoever cancelled.
  */
 #include "builder/serve_worker.h"
 
@@ -21,12 +24,14 @@
 #include "builder/serve_log.h"
 #include "builder/wait.h"
 
+#define REMOVE_SECONDS 10		/* for the result of a cancelled job */
+
 struct serve_workers
 {
 	const serve_config *config;
 	serve_jobs *jobs;
 	uint64_t	count;
-	pthread_t	threads[];
+	pthread_t	threads[];		/* the last removes results */
 };
 
 /* A job that runs. */
@@ -108,6 +113,16 @@ told(void *state, uint64_t done, uint64_t total)
 	return serve_jobs_progress(run->jobs, run->job, run->phase, done, total) && !run->late;
 }
 
+/* Of what has nothing to tell. */
+static bool
+goes_on(void *state)
+{
+	Run		   *run = state;
+
+	run->late |= builder_now() > run->deadline;
+	return serve_jobs_goes_on(run->jobs, run->job) && !run->late;
+}
+
 /* Of the child, which may have nothing to tell (no phase). */
 static bool
 child_told(void *state, const char *phase, uint64_t done, uint64_t total)
@@ -115,7 +130,7 @@ child_told(void *state, const char *phase, uint64_t done, uint64_t total)
 	Run		   *run = state;
 
 	if (phase == NULL)
-		return !serve_jobs_stopping(run->jobs);
+		return serve_jobs_goes_on(run->jobs, run->job);
 	run->phase = phase;
 	return serve_jobs_progress(run->jobs, run->job, phase, done, total);
 }
@@ -210,17 +225,21 @@ upload(Run *run, builder_error *error)
 	}
 	else if (strcmp(error->code, BUILDER_NOT_FOUND) != 0)
 		return false;
+	if (!serve_jobs_putting(run->jobs, run->job))
+		return serve_fail(error, BUILDER_CANCELLED, 0, "the job was cancelled");
 	return builder_repository_give(run->repository, key, run->files.result, &transfer, error);
 }
 
 static bool
 run_steps(Run *run, builder_error *error)
 {
+	builder_going going = {goes_on, run};
 	bool		ok;
 
 	run->repository = serve_repository_open(run->config, &run->job->request, error);
 	if (run->repository == NULL)
 		return false;
+	builder_repository_going(run->repository, &going);
 	ok = fetch(run, error) && build(run, error) && upload(run, error);
 	builder_repository_close(run->repository);
 	if (!ok && run->late)
@@ -255,6 +274,50 @@ run_job(const serve_config *config, serve_jobs *jobs, serve_job *job)
 	serve_jobs_finish(jobs, job, ok ? NULL : &error);
 }
 
+/* ---- what cancelled jobs have left ---- */
+
+static bool
+remove_result(const serve_config *config, const serve_job *job, builder_error *error)
+{
+	serve_problems problems = {0};
+	builder_repository *repository;
+	char		key[SERVE_KEY_BYTES + 1];
+	bool		ok;
+
+	/* the service may have been started with other stores since */
+	serve_repository_check(config, &job->request, &problems);
+	if (problems.count > 0)
+		return serve_fail(error, BUILDER_BAD_JOB, 0, "the service has the repository of this job no longer");
+	repository = serve_repository_open(config, &job->request, error);
+	if (repository == NULL)
+		return false;
+	builder_repository_deadline(repository, REMOVE_SECONDS);
+	serve_request_result_key(&job->request, key);
+	ok = builder_repository_remove(repository, key, error);
+	builder_repository_close(repository);
+	return ok;
+}
+
+static void *
+remove_results(void *state)
+{
+	serve_workers *workers = state;
+	serve_job  *job;
+
+	while ((job = serve_jobs_take_cancelled(workers->jobs)) != NULL)
+	{
+		builder_error error = {0};
+
+		if (remove_result(workers->config, job, &error))
+			serve_log(SERVE_INFO, "result_removed", "job", job->id, NULL);
+		else
+			serve_log(SERVE_WARNING, "result_not_removed", "job", job->id, "message", error.message,
+					  "detail", error.detail[0] ? error.detail : NULL, NULL);
+		serve_jobs_settle(workers->jobs, job);
+	}
+	return NULL;
+}
+
 /* ---- threads ---- */
 
 static void *
@@ -275,7 +338,7 @@ serve_workers_start(const serve_config *config, serve_jobs *jobs, builder_error 
 
 	if (!remove_leftovers(config, error))
 		return NULL;
-	workers = calloc(1, sizeof(*workers) + sizeof(pthread_t) * config->workers);
+	workers = calloc(1, sizeof(*workers) + sizeof(pthread_t) * (config->workers + 1));
 	if (workers == NULL)
 	{
 		serve_fail(error, BUILDER_OUT_OF_MEMORY, 0, "out of memory");
@@ -283,9 +346,10 @@ serve_workers_start(const serve_config *config, serve_jobs *jobs, builder_error 
 	}
 	workers->config = config;
 	workers->jobs = jobs;
-	for (uint64_t i = 0; i < config->workers; i++)
+	for (uint64_t i = 0; i <= config->workers; i++)
 	{
-		int			rc = pthread_create(&workers->threads[i], NULL, work, workers);
+		int			rc = pthread_create(&workers->threads[i], NULL,
+										i < config->workers ? work : remove_results, workers);
 
 		if (rc != 0)
 		{

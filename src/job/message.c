@@ -129,9 +129,16 @@ read_escape(Reader *reader, char *out, int *nout)
 	return true;
 }
 
+/* U+0080 to U+009F, which terminals may obey as they do those below U+0020. */
+static bool
+is_control_of_two_bytes(const char *at)
+{
+	return (unsigned char) at[0] == 0xC2 && (unsigned char) at[1] >= 0x80 && (unsigned char) at[1] < 0xA0;
+}
+
 /*
  * UTF-8 made text of the database's encoding, in place: where that is another
- * one, only ASCII is sure to be in it.
+ * one, only ASCII is sure to be in it.  Each byte of what cannot be shown is a "?".
  */
 static void
 make_presentable(char *text)
@@ -148,7 +155,7 @@ make_presentable(char *text)
 				*at = '?';
 		}
 		else if (!keep || strnlen(at, length) < length ||
-				 !pg_utf8_islegal((unsigned char *) at, length))
+				 !pg_utf8_islegal((unsigned char *) at, length) || is_control_of_two_bytes(at))
 		{
 			*at = '?';
 			length = 1;

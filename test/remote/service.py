@@ -33,14 +33,16 @@ class Handler(web.Handler):
             elif isinstance(state, str):
                 state = {"task_status": state, "file_name": None, "error_message": None}
             return self.say(state)
+        if self.command == "DELETE" and self.path == service.prefix + "/_build/" + service.job_id and service.cancels:
+            return self.say({"task_status": "FAILED_INDEX_BUILD", "file_name": None, "error_message": "cancelled"}, 202)
         self.answer(404, b'{"detail":"Not Found"}')
 
     def refuse(self, status):
         self.answer(status, self.fault.body or b'{"detail":"as the test wants it"}', self.fault.headers)
 
-    def say(self, answer):
+    def say(self, answer, status=200):
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.answer(200, body, {"Content-Type": "application/json"})
+        self.answer(status, body, {"Content-Type": "application/json"})
 
 
 class Service(web.Server):
@@ -54,5 +56,6 @@ class Service(web.Server):
         self.build_answer = {"job_id": "job/1"}
         self.states = ["RUNNING_INDEX_BUILD", "RUNNING_INDEX_BUILD", "COMPLETED_INDEX_BUILD"]
         self.file_name = None           # None: that of the vectors
+        self.cancels = True             # False: as OpenSearch's own, it does not know how to
         self.bodies = []
         super().__init__(Handler, tls)

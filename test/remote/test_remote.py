@@ -43,6 +43,7 @@ def a_build(place):
     # 3 + 1 + 1 intervals of 20 ms, each times 0.8 to 1.2
     check(c["waiting_time_in_ms"] >= 80, "waited %d ms" % c["waiting_time_in_ms"])
     check_equal(r.service.count("GET", "/_status/job%2F1"), 3, "questions")
+    check_equal(r.service.count("DELETE"), 0, "cancelled")
 
 
 @case
@@ -181,8 +182,18 @@ def a_build_that_fails(place):
     r.service.states = ["RUNNING_INDEX_BUILD", {"task_status": "FAILED_INDEX_BUILD", "file_name": None,
                                                "error_message": "out of GPU\nmemory \x1b[31m"}]
     r.fails(says=("failed to build", "out of GPU memory"))
+    check_equal(r.service.count("DELETE"), 0, "cancelled")
     check_equal(r.left(), [], "objects")
     check_equal(r.counters["status_request_success_count"], 2, "questions")
+
+
+def told_before_removal(r, times=1):
+    """The service was told that its job is given up, and the objects were removed then."""
+    check_equal(r.service.count("DELETE"), times, "cancelled")
+    check_equal(r.service.count("DELETE", "/_build/job%2F1"), times, "cancelled")
+    first = min(t for m, target, t in r.store.times if m == "DELETE")
+    for method, target, at in r.service.times:
+        check(method != "DELETE" or at < first, "objects were removed before the service was told")
 
 
 @case
@@ -194,6 +205,7 @@ def a_build_without_an_end(place):
     r.fails(says=("did not finish within 1 s", "client_timeout"))
     check(time.monotonic() - begun < 5, "it took too long")
     check_equal(r.left(), [], "objects")
+    told_before_removal(r)
 
 
 @case
@@ -203,6 +215,7 @@ def a_file_that_is_not_there_or_no_graph(place):
     r.fails("not_found", says="same store")
     check_equal(r.counters["read_failure_count"], 1, "failures")
     check_equal(r.left(), [], "objects")
+    told_before_removal(r)
     for body, code in ((b"", "bad_input"), (b"no graph", "bad_input"), (r.result[:-50], "bad_input"),
                        (bytes(2000000), "repository")):
         r = Remote(place)
@@ -210,6 +223,8 @@ def a_file_that_is_not_there_or_no_graph(place):
         error = r.fails(code)
         check("terminal" not in error, "terminal")
         check_equal(r.left(), [], "objects")
+        # only while the service has something that was not fetched
+        check_equal(r.service.count("DELETE"), code == "repository", "cancelled")
     # where another file is in its place
     r = Remote(place)
     place.write("r.faiss", b"x")
@@ -330,6 +345,69 @@ def being_cancelled(place):
         r.failed("cancelled")
         check(seconds < 3, "%s: it took %.1f s" % (where, seconds))
         check_equal(r.left(), [], "objects after " + where)
+        told_before_removal(r, 0 if where in ("upload", "submit") else 1)
+
+
+@case
+def services_that_cannot_be_told(place):
+    """What they answer, or do not, changes neither the error nor the end."""
+    errors = set()
+    for what in (None, 404, 405, 401, 500, 503, "cut", "stall", "trickle", "nonsense", "long", "lost"):
+        r = Remote(place)
+        r.service.states = ["RUNNING_INDEX_BUILD"]
+        if what is None:
+            r.service.cancels = False
+        else:
+            r.service.fault(what, "DELETE", times=-1, headers={"Retry-After": "1"})
+        process = r.start()
+        while r.service.count("GET") == 0 and process.poll() is None:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        check(not r.finish(process), "it worked")
+        seconds = time.monotonic() - begun
+        errors.add(json.dumps(r.failed("cancelled")))
+        check(seconds < 3, "%s: it took %.1f s" % (what, seconds))
+        check_equal(r.stderr, "", "standard error")
+        check_equal(r.left(), [], "objects")
+        # libcurl asks again where a kept connection is closed
+        told_before_removal(r, 2 if what in ("cut", "lost") else 1)
+    check_equal(len(errors), 1, "errors")
+    # nor if nothing answers at all: what is left of the time is for the objects
+    r = Remote(place)
+    r.service.states = ["RUNNING_INDEX_BUILD"]
+    r.service.fault("stall", "DELETE", times=-1)
+    r.store.fault("stall", "DELETE", times=-1)
+    process = r.start()
+    while r.service.count("GET") == 0 and process.poll() is None:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    check(not r.finish(process), "it worked")
+    check(time.monotonic() - begun < 3, "it took too long")
+    r.failed("cancelled")
+    check_in("was left behind", r.stderr)
+    # without a signal the same error as ever
+    r = Remote(place)
+    r.service.fault(500, "GET", times=-1, headers={"Retry-After": "0"})
+    r.service.fault("stall", "DELETE", times=-1)
+    begun = time.monotonic()
+    r.fails(says=("refused to tell the build's status", "500"))
+    check(time.monotonic() - begun < 8, "it took too long")
+    check_equal(r.left(), [], "objects")
+    told_before_removal(r)
+
+
+@case
+def objects_that_are_kept_after_a_failure(place):
+    # the service is told as long as it is at work, and not to remove a file that is there
+    for state, told in (("RUNNING_INDEX_BUILD", 1), ("COMPLETED_INDEX_BUILD", 0)):
+        r = Remote(place)
+        r.remote.update(keep_objects=True, timeout=0.5)
+        r.service.states = [state]
+        r.store.fault(403, "GET", ".faiss", times=-1)
+        check(not r.run(), "it worked")
+        check_equal(r.service.count("DELETE"), told, "cancelled")
 
 
 @case

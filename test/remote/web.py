@@ -101,6 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.fault = None
         with self.server.lock:
             self.server.requests.append((self.command, self.path))
+            self.server.times.append((self.command, self.path, time.monotonic()))
             for fault in self.server.faults:
                 if fault.applies(self.command, self.path):
                     self.fault = fault
@@ -149,6 +150,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.faults = []
         self.requests = []
         self.before = None      # called with the handler of each request
+        self.times = []                 # the same, with when they came
         self.ending = False
         self.scheme = "http"
         if tls:
@@ -169,10 +171,13 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def fault(self, *args, **kw):
         self.faults.append(Fault(*args, **kw))
 
-    def reset(self):
+    def reset_faults(self):
         with self.lock:
             self.faults.clear()
             self.requests.clear()
+
+    def reset(self):
+        self.reset_faults()
 
     def count(self, method, contains=""):
         with self.lock:

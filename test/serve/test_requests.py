@@ -16,12 +16,13 @@ class Requests(ServiceTest):
         self.assertTrue(answer.startswith("knn-builder "))
         self.assertEqual(headers["Content-Type"], "application/json")
         self.assertEqual(s.request("HEAD", "/_heart_beat")[0], 200)
-        for path in ("/", "/_build/x", "/_jobs/", "/_status", "/_heart_bea", "/_status/../_jobs",
+        for path in ("/", "/_buildx", "/_jobs/", "/_status", "/_heart_bea", "/_status/../_jobs",
                      "/" + "x" * 500):
             self.assertEqual(s.request("GET", path)[0], 404, path)
         for job in ("", "x", "0" * 63, "0" * 64, "0" * 65, "A" * 64, "%2e%2e", "0" * 64 + "%00"):
             self.assertEqual(s.request("GET", "/_status/" + job)[0], 404, job)
         for method, path, allow in (("GET", "/_build", "POST"), ("PUT", "/_build", "POST"),
+                                    ("GET", "/_build/x", "DELETE"), ("POST", "/_build/", "DELETE"),
                                     ("POST", "/_jobs", "GET, HEAD"), ("DELETE", "/_status/x", "GET, HEAD"),
                                     ("POST", "/_heart_beat", "GET, HEAD")):
             status, answer, headers = s.request(method, path, "{}" if method != "GET" else None)

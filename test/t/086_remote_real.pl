@@ -275,6 +275,18 @@ drop();
 # ---------------------------------------------------------------------------
 # while it waits: VACUUM, cancelling, and a shutdown
 
+# All jobs of a service are over, and nothing runs.
+sub service_is_done
+{
+	my ($name) = @_;
+	my $busy = sub {
+		return join ' ', (grep { slurp_file($_) !~ /"state": ?"(?:completed|failed)"/ } glob "$dir/file-state/*.json"), grep { !/lock$/ } glob "$dir/file-work/*";
+	};
+	for (1 .. 100) { last if $busy->() eq ''; sleep 0.05 }
+	is($busy->(), '', "$name: the service has nothing to do");
+	return;
+}
+
 sub start_waiting
 {
 	my ($run, $err) = start_psql("SET knn.remote_index_build_poll_interval = '1min'", 'CREATE INDEX built ON floats USING knn_hnsw (v) WITH (remote_index_build_size_min = 0)');
@@ -298,6 +310,25 @@ cmp_ok(time - $begun, '<', 3.5, 'it is cancelled at once');
 like($$err, qr/canceling statement due to user request/, 'which is the reason');
 is(stats(), 'build_request_success_count 1, index_build_merge_abort_exception 1, write_success_count 1', 'cancelled: statistics');
 nothing_left('cancelled');
+like(service_log('file'), qr/event=job_cancelled job=\w+ state=completed/, 'cancelled: the service is told');
+service_is_done('cancelled');
+
+# while the service is at work, which ends soon: it has nothing to do any more
+my $before = length service_log('file');
+($run, $err) = start_psql('CREATE INDEX built ON floats USING knn_hnsw (v) WITH (remote_index_build_size_min = 0, m = 100, ef_construction = 2000)');
+$begun = time;
+while (substr(service_log('file'), $before) !~ /event=job_started/ && time < $begun + 30) { sleep 0.01 }
+$begun = time;
+$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index');
+$run->finish;
+cmp_ok(time - $begun, '<', 3.5, 'cancelled at work: at once');
+like($$err, qr/canceling statement due to user request/, 'cancelled at work: the reason');
+service_is_done('cancelled at work');
+nothing_left('cancelled at work');
+my $log = substr service_log('file'), $before;
+like($log, qr/event=job_cancelled job=\w+ state=running/, 'cancelled at work: the service is told');
+unlike($log, qr/event=job_(completed|failed)/, 'cancelled at work: it did not build to the end');
+stats();
 
 # ---------------------------------------------------------------------------
 # S3
