@@ -7,6 +7,7 @@
 #include "am/handler.h"
 
 #include "am/opclass.h"
+#include "am/scan.h"
 #include "commands/vacuum.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -72,6 +73,9 @@ KnnMakeAmRoutine(void)
 
 	routine->amproperty = distance_property;
 	routine->amvacuumcleanup = vacuumcleanup;
+	routine->amrescan = KnnScanRescan;
+	routine->amgettuple = KnnScanGetTuple;
+	routine->amendscan = KnnScanEnd;
 	return routine;
 }
 
