@@ -44,18 +44,15 @@ sub program
 	return $programs{$mode} = $file;
 }
 
-# Starts the server, which programs build every index for, with a table t of vectors.
+# A server, which programs build every index for, with a table t of vectors; and the
+# directory of the programs.
 sub start_with_table
 {
 	my ($rows, $dim, $settings) = @_;
-	$node->init;
-	$node->append_conf('postgresql.conf', new_settings());
-	$node->append_conf('postgresql.conf', "fsync = off\nlog_min_messages = debug1\nknn.build_external_min = 0\n" . ($settings // ''));
-	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+	fake_builders(start_node("log_min_messages = debug1\nknn.build_external_min = 0\n" . ($settings // '')));
 	$node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
 	load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
-	return;
+	return ($node, $dir);
 }
 
 # Builds t_idx, "USING ..." that is, with a program; returns status, messages and seconds.

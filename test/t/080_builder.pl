@@ -11,7 +11,6 @@ use lib "$FindBin::RealBin/../perl";
 
 use FakeBuilder;
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -19,9 +18,7 @@ use Time::HiRes qw(time sleep);
 my $dim = 16;
 my $rows = 200;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-my $dir = fake_builders($node);
-start_with_table($rows, $dim, 'restart_after_crash = on');
+my ($node, $dir) = start_with_table($rows, $dim, 'restart_after_crash = on');
 queries($node, 20, $dim, 3);
 my $exact = neighbours($node, 't', '<->', exact => 1);
 my $started = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');

@@ -10,7 +10,6 @@ use lib "$FindBin::RealBin/../perl";
 
 use FakeBuilder;
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -20,9 +19,7 @@ my $real = "$bindir/knn-builder";
 my $dim = 16;
 my $rows = 400;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-my $dir = fake_builders($node);
-start_with_table($rows, $dim);
+my ($node, $dir) = start_with_table($rows, $dim);
 
 sub build { return build_index('knn_ivf (v) WITH (nlist = 20)', @_) }
 
