@@ -341,26 +341,10 @@ knn_repository_validator(PG_FUNCTION_ARGS)
 
 /* ---- a repository ---- */
 
-pg_attribute_printf(2, 3)
 static KnnRepository *
-unusable(KnnJobFailure *failure, const char *format,...)
+unusable(KnnJobFailure *failure, char *detail)
 {
-	StringInfoData text;
-
-	initStringInfo(&text);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&text, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
-	failure->detail = text.data;
+	failure->detail = detail;
 	return NULL;
 }
 
@@ -404,22 +388,23 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 	{
 		failure->hint = psprintf("Create it by CREATE SERVER %s FOREIGN DATA WRAPPER %s, or change knn.remote_index_build_repository.",
 								 quoted, WRAPPER);
-		return unusable(failure, "Repository \"%s\" does not exist.", name);
+		return unusable(failure, psprintf("Repository \"%s\" does not exist.", name));
 	}
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
 	{
 		failure->hint = psprintf("knn.remote_index_build_repository takes a server of the foreign-data wrapper %s.", WRAPPER);
-		return unusable(failure, "Server \"%s\" is no repository.", name);
+		return unusable(failure, psprintf("Server \"%s\" is no repository.", name));
 	}
 	type = value_of(server->options, "type");
 	if (type == NULL)
-		return unusable(failure, "Repository \"%s\" has no type.", name);
+		return unusable(failure, psprintf("Repository \"%s\" has no type.", name));
 	if (KnnServerAclCheck(server->serverid, role) != ACLCHECK_OK)
 	{
 		failure->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s; allows it.",
 								 quoted, quote_identifier(role_name));
-		return unusable(failure, "Role \"%s\", the owner of the table, may not use repository \"%s\".",
-						role_name, name);
+		return unusable(failure,
+						psprintf("Role \"%s\", the owner of the table, may not use repository \"%s\".",
+								 role_name, name));
 	}
 
 	repository = palloc0(sizeof(KnnRepository));
@@ -432,8 +417,9 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 	repository->path_style = is_on(server->options, "path_style");
 	repository->keep_objects = is_on(server->options, "keep_objects");
 	if (repository->container == NULL)
-		return unusable(failure, "Repository \"%s\" has no %s.", name,
-						repository->s3 ? "bucket" : "directory");
+		return unusable(failure,
+						psprintf("Repository \"%s\" has no %s.", name,
+								 repository->s3 ? "bucket" : "directory"));
 	connections = value_of(server->options, "connections");
 	if (connections)
 		(void) parse_int(connections, &repository->connections, 0, NULL);
@@ -453,8 +439,9 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 		failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives them, "
 								 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server.",
 								 quote_identifier(role_name), quoted);
-		return unusable(failure, "Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
-						role_name, name);
+		return unusable(failure,
+						psprintf("Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
+								 role_name, name));
 	}
 	return repository;
 }
