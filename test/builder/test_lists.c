@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes_file.h"
 #include "checked_run.h"
 #include "core/cluster_file.h"
 #include "core/code.h"
@@ -24,23 +25,6 @@ static bool
 is(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
-}
-
-typedef struct Bytes
-{
-	const uint8_t *bytes;
-	uint64_t	size;
-} Bytes;
-
-static bool
-bytes_read(void *state, uint64_t offset, void *to, size_t n)
-{
-	const Bytes *b = state;
-
-	if (offset + n > b->size)
-		return false;
-	memcpy(to, b->bytes + offset, n);
-	return true;
 }
 
 /* Each vector is in the list of a centroid that is as near as any, but for a little. */
@@ -113,7 +97,7 @@ test_kinds(void)
 			bytes = folder_read("r", &size);
 			if (first == NULL)
 			{
-				Bytes		b = {bytes, size};
+				Bytes		b = {bytes, size, -1};
 				knn_graph_source source = {&b, size, bytes_read};
 				knn_cluster_file file = {.allocator = knn_malloc_allocator,.unit = vectors_row_bytes(&job),
 				.floats = is(job.data_type, "float"),.nlists = job.nlist,.count = job.count};
