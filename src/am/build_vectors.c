@@ -8,9 +8,11 @@
 
 #include <sys/stat.h>
 
+#include "commands/progress.h"
 #include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
+#include "utils/backend_progress.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -198,6 +200,30 @@ KnnBuildVectorsTakeBack(KnnBuildVectors *vectors)
 {
 	/* the server may have to open it again, which it does for writing */
 	set_mode(vectors, S_IRUSR | S_IWUSR);
+}
+
+void
+KnnBuildVectorsWrite(KnnBuildVectors *vectors, const uint32 *numbers, uint32 n,
+					 Relation index, const KnnColumnShape *columns, BlockNumber *next)
+{
+	uint32		width = columns[KNN_COLUMN_VECTOR].width;
+	char	   *item = palloc0(Max(width, vectors->item_size));
+	KnnColumnWriter writer;
+
+	KnnColumnWriterBegin(&writer, index, columns, KNN_COLUMN_VECTOR, next);
+	for (uint32 i = 0; i < n; i++)
+	{
+		const void *kept = KnnBuildVectorsGet(vectors, numbers[i]);
+
+		/* halves take a multiple of 4 bytes */
+		if (width > vectors->item_size)
+			kept = memcpy(item, kept, vectors->item_size);
+		KnnColumnWriterAppend(&writer, kept);
+		if (i % 1024 == 1023)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, i + 1);
+	}
+	KnnColumnWriterEnd(&writer);
+	pfree(item);
 }
 
 void

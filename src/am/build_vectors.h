@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "storage/fd.h"
+#include "store/store.h"
 
 typedef struct KnnBuildVectors
 {
@@ -46,6 +47,13 @@ extern const void *KnnBuildVectorsGet(KnnBuildVectors *vectors, uint64 number);
  */
 extern char *KnnBuildVectorsLend(KnnBuildVectors *vectors);
 extern void KnnBuildVectorsTakeBack(KnnBuildVectors *vectors);
+
+/*
+ * Write the column "vector" into blocks from *next on (KnnColumnWriterBegin), whose items
+ * these are: n of them, by their numbers.
+ */
+extern void KnnBuildVectorsWrite(KnnBuildVectors *vectors, const uint32 *numbers, uint32 n,
+								 Relation index, const KnnColumnShape *columns, BlockNumber *next);
 
 extern void KnnBuildVectorsEnd(KnnBuildVectors *vectors);
 

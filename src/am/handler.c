@@ -7,11 +7,14 @@
 #include "am/handler.h"
 
 #include "am/opclass.h"
+#include "am/scan.h"
+#include "cache/counters.h"
 #include "commands/vacuum.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
 #include "utils/float.h"
+#include "utils/memutils.h"
 #include "utils/spccache.h"
 
 /* Components of a code that cost one cpu_operator_cost to compare. */
@@ -72,7 +75,65 @@ KnnMakeAmRoutine(void)
 
 	routine->amproperty = distance_property;
 	routine->amvacuumcleanup = vacuumcleanup;
+	routine->amrescan = KnnScanRescan;
+	routine->amgettuple = KnnScanGetTuple;
+	routine->amendscan = KnnScanEnd;
 	return routine;
+}
+
+IndexBuildResult *
+KnnBuild(Relation heap, Relation index, IndexInfo *info, KnnBuildIndex build)
+{
+	IndexBuildResult *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = build(heap, index, info);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_BUILD_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return result;
+}
+
+static void
+insert_datum(Relation index, Datum datum, ItemPointer tid, bool unchanged, KnnInsertValue insert)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "knn insert",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	KnnStore   *store = KnnStoreOpen(index);
+	KnnValue	value;
+
+	KnnStoreHold(store, context);
+	if (KnnIndexedValue(&store->shape, datum, &value))
+		insert(index, store, &value, tid, unchanged);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+bool
+KnnInsert(Relation index, const Datum *values, const bool *isnull, ItemPointer tid,
+		  bool unchanged, KnnInsertValue insert)
+{
+	if (isnull[0])
+		return false;
+
+	KnnCount(KNN_COUNT_GRAPH_INDEX, 1);
+	PG_TRY();
+	{
+		insert_datum(index, values[0], tid, unchanged, insert);
+	}
+	PG_CATCH();
+	{
+		KnnCountError(KNN_COUNT_GRAPH_INDEX_ERROR);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return false;
 }
 
 bool

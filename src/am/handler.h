@@ -11,8 +11,24 @@
 #include "access/genam.h"
 #include "nodes/pathnodes.h"
 
+#include "am/value.h"
+
 /* What the methods can do and the callbacks they share; the others are NULL. */
 extern IndexAmRoutine *KnnMakeAmRoutine(void);
+
+/* For ambuild: build an index; an error is counted. */
+typedef IndexBuildResult *(*KnnBuildIndex) (Relation heap, Relation index, struct IndexInfo *info);
+extern IndexBuildResult *KnnBuild(Relation heap, Relation index, struct IndexInfo *info,
+								  KnnBuildIndex build);
+
+/*
+ * For aminsert, as which it returns: insert a value, if there is one to be indexed, in a
+ * memory context of its own; the attempt and an error are counted.
+ */
+typedef void (*KnnInsertValue) (Relation index, KnnStore *store, const KnnValue *value,
+								ItemPointer tid, bool unchanged);
+extern bool KnnInsert(Relation index, const Datum *values, const bool *isnull, ItemPointer tid,
+					  bool unchanged, KnnInsertValue insert);
 
 /* Is an access method one of the extension's? */
 extern bool KnnIsAmRoutine(const IndexAmRoutine *routine);

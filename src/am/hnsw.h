@@ -78,10 +78,6 @@ extern void KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *
 
 /* hnsw_scan.c */
 extern IndexScanDesc knn_hnsw_beginscan(Relation index, int nkeys, int norderbys);
-extern void knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-							ScanKey orderbys, int norderbys);
-extern bool knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction);
-extern void knn_hnsw_endscan(IndexScanDesc scan);
 
 /* hnsw_vacuum.c */
 extern IndexBulkDeleteResult *knn_hnsw_bulkdelete(IndexVacuumInfo *info,

@@ -31,6 +31,7 @@
 
 #include "access/tableam.h"
 #include "access/xloginsert.h"
+#include "am/handler.h"
 #include "am/model_source.h"
 #include "am/pq_codebooks.h"
 #include "am/shape.h"
@@ -283,19 +284,7 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 IndexBuildResult *
 knn_hnsw_build(Relation heap, Relation index, IndexInfo *info)
 {
-	IndexBuildResult *volatile result = NULL;
-
-	PG_TRY();
-	{
-		result = build_index(heap, index, info);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_BUILD_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return result;
+	return KnnBuild(heap, index, info, build_index);
 }
 
 /* The initial fork of an unlogged index: an empty metapage, logged. */

@@ -15,19 +15,6 @@
 
 /* ---- columns ---- */
 
-static void
-begin_column(const HnswBuild *build, KnnColumnWriter *writer, KnnColumn column)
-{
-	KnnColumnWriterBeginAt(writer, build->index, &build->columns[column], column, build->next_block);
-}
-
-static void
-end_column(HnswBuild *build, KnnColumnWriter *writer)
-{
-	KnnColumnWriterEnd(writer);
-	build->next_block = writer->next;
-}
-
 /* Rows of one node beyond the first, in a chain through next[]. */
 typedef struct DuplicateLists
 {
@@ -86,7 +73,7 @@ write_tids(HnswBuild *build, const DuplicateLists *lists)
 	KnnColumnWriter writer;
 	uint32		chain = 0;
 
-	begin_column(build, &writer, KNN_COLUMN_TID);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_TID, &build->next_block);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = build->old_of_new[id];
@@ -107,7 +94,7 @@ write_tids(HnswBuild *build, const DuplicateLists *lists)
 		}
 		KnnColumnWriterAppend(&writer, &item);
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 }
 
 static void
@@ -116,7 +103,7 @@ write_chains(HnswBuild *build, const DuplicateLists *lists)
 	KnnColumnWriter writer;
 	uint32		chain = 0;
 
-	begin_column(build, &writer, KNN_COLUMN_CHAIN);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_CHAIN, &build->next_block);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		duplicate = lists->head[build->old_of_new[id]];
@@ -135,7 +122,7 @@ write_chains(HnswBuild *build, const DuplicateLists *lists)
 			KnnColumnWriterAppend(&writer, &item);
 		}
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 }
 
 static int
@@ -156,7 +143,7 @@ write_links(HnswBuild *build)
 	KnnColumnWriter writer;
 	uint32		upper = 0;
 
-	begin_column(build, &writer, KNN_COLUMN_LINKS);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_LINKS, &build->next_block);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = KnnBuildNode(build, id);
@@ -173,7 +160,7 @@ write_links(HnswBuild *build)
 		pg_qsort(item->links, row[0], sizeof(uint32), compare_ids);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 	pfree(item);
 }
 
@@ -185,7 +172,7 @@ write_upper(HnswBuild *build)
 	KnnUpperItem *item = palloc(width);
 	KnnColumnWriter writer;
 
-	begin_column(build, &writer, KNN_COLUMN_UPPER);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_UPPER, &build->next_block);
 	for (uint32 id = 0; id < build->in_memory; id++)
 	{
 		uint32		node = KnnBuildNode(build, id);
@@ -201,7 +188,7 @@ write_upper(HnswBuild *build)
 			KnnColumnWriterAppend(&writer, item);
 		}
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 	pfree(item);
 }
 
@@ -259,40 +246,14 @@ write_codes(HnswBuild *build)
 {
 	KnnColumnWriter writer;
 
-	begin_column(build, &writer, KNN_COLUMN_CODE);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_CODE, &build->next_block);
 	if (build->has_codes)
 		KnnBuildWriteTakenCodes(build, &writer);
 	else if (build->external || build->shape.encoding != build->graph.encoder.encoding)
 		make_codes(build, &writer);
 	else
 		copy_codes(build, &writer);
-	end_column(build, &writer);
-}
-
-static void
-write_vectors(HnswBuild *build)
-{
-	uint32		width = build->columns[KNN_COLUMN_VECTOR].width;
-	char	   *item;
-	KnnColumnWriter writer;
-
-	if (width == 0)
-		return;
-	/* halves take a multiple of 4 bytes */
-	item = palloc0(Max(width, build->kept_size));
-	begin_column(build, &writer, KNN_COLUMN_VECTOR);
-	for (uint32 id = 0; id < build->in_memory; id++)
-	{
-		const void *kept = KnnBuildVectorsGet(&build->read, build->old_of_new[id]);
-
-		if (width > build->kept_size)
-			kept = memcpy(item, kept, build->kept_size);
-		KnnColumnWriterAppend(&writer, kept);
-		if (id % 1024 == 1023)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
-	}
-	end_column(build, &writer);
-	pfree(item);
+	KnnColumnWriterEnd(&writer);
 }
 
 /* The metapage tells the extents. */
@@ -333,14 +294,16 @@ KnnBuildWritePages(HnswBuild *build)
 	build->next_block = KNN_META_BLOCK + 1;
 	KnnReserveBlocks(build->index, build->blocks);
 	if (build->code_centre)
-		build->next_block = KnnWriteCentre(build->index, build->columns, build->code_centre,
-										   build->pq, build->next_block);
+		KnnWriteCentre(build->index, build->columns, build->code_centre, build->pq,
+					   &build->next_block);
 	if (build->in_memory > 0)
 	{
 		write_tids(build, &lists);
 		write_links(build);
 		write_codes(build);
-		write_vectors(build);
+		if (build->columns[KNN_COLUMN_VECTOR].width > 0)
+			KnnBuildVectorsWrite(&build->read, build->old_of_new, build->in_memory, build->index,
+								 build->columns, &build->next_block);
 		write_upper(build);
 		if (lists.head)
 			write_chains(build, &lists);

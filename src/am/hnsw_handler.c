@@ -72,9 +72,6 @@ knn_hnsw_handler(PG_FUNCTION_ARGS)
 	routine->ambuildphasename = build_phase_name;
 	routine->amvalidate = hnsw_validate;
 	routine->ambeginscan = knn_hnsw_beginscan;
-	routine->amrescan = knn_hnsw_rescan;
-	routine->amgettuple = knn_hnsw_gettuple;
-	routine->amendscan = knn_hnsw_endscan;
 
 	PG_RETURN_POINTER(routine);
 }

@@ -26,6 +26,7 @@
 
 #include "am/hnsw_insert.h"
 
+#include "am/handler.h"
 #include "cache/evict.h"
 #include "common/pg_prng.h"
 #include "core/graph_prune.h"
@@ -229,43 +230,17 @@ KnnHnswInsertValue(Relation index, KnnStore *store, const KnnValue *value,
 	}
 }
 
-/* Insert a value that is not null, in a memory context of its own. */
 static void
-insert_row(Relation index, Datum datum, ItemPointer tid, bool unchanged)
+insert_value(Relation index, KnnStore *store, const KnnValue *value, ItemPointer tid,
+			 bool unchanged)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw insert",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	KnnStore   *store = KnnStoreOpen(index);
-	KnnValue	value;
-
-	KnnStoreHold(store, context);
-	if (KnnIndexedValue(&store->shape, datum, &value))
-	{
-		KnnBreakerCheckInsert(index);
-		KnnHnswInsertValue(index, store, &value, tid, unchanged);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+	KnnBreakerCheckInsert(index);
+	KnnHnswInsertValue(index, store, value, tid, unchanged);
 }
 
 bool
 knn_hnsw_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 				Relation heap, IndexUniqueCheck unique, bool unchanged, IndexInfo *info)
 {
-	if (isnull[0])
-		return false;
-
-	KnnCount(KNN_COUNT_GRAPH_INDEX, 1);
-	PG_TRY();
-	{
-		insert_row(index, values[0], tid, unchanged);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_GRAPH_INDEX_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return false;
+	return KnnInsert(index, values, isnull, tid, unchanged, insert_value);
 }

@@ -104,6 +104,75 @@ join_chain_item(HnswInsert *insert, uint32 chain, uint32 node, ItemPointer tid, 
 }
 
 /*
+ * Give a node, which has room for it, another TID.  Its item of the column tid is locked:
+ * in this buffer, at this offset.
+ */
+static void
+join_inline(HnswInsert *insert, uint32 node, ItemPointer tid, Buffer buffer, uint32 offset)
+{
+	KnnStore   *store = insert->store;
+	Relation	index = insert->index;
+	const KnnTidItem *there = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
+	Buffer		links_buffer = InvalidBuffer;
+	uint32		links_offset = 0;
+	KnnTidItem *item;
+	GenericXLogState *state;
+	KnnMirrorView *mirror;
+
+	/*
+	 * A node without inline TIDs may be a tombstone (also with a chain that has become
+	 * empty).
+	 */
+	if (there->ntids == 0)
+		links_buffer = KnnStoreLockItem(store, index, KNN_COLUMN_LINKS, node, &links_offset);
+	state = GenericXLogStart(index);
+	item = (KnnTidItem *) (KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0)) + offset);
+	item->tids[item->ntids++] = *tid;
+	if (BufferIsValid(links_buffer))
+	{
+		KnnLinksItem *links = (KnnLinksItem *)
+		(KnnPageContents(GenericXLogRegisterBuffer(state, links_buffer, 0)) + links_offset);
+
+		links->flags &= ~KNN_LINKS_DEAD;
+	}
+	mirror = KnnPublishBegin(index, store);
+	GenericXLogFinish(state);
+	KnnPublish(mirror, store, KNN_COLUMN_TID, node,
+			   KnnPageContents(BufferGetPage(buffer)) + offset);
+	if (BufferIsValid(links_buffer))
+		KnnPublish(mirror, store, KNN_COLUMN_LINKS, node,
+				   KnnPageContents(BufferGetPage(links_buffer)) + links_offset);
+	KnnPublishEnd(mirror);
+	if (BufferIsValid(links_buffer))
+		UnlockReleaseBuffer(links_buffer);
+}
+
+/* Put a TID into a chain item that is new, before the others of the node; as above. */
+static void
+join_new_item(HnswInsert *insert, uint32 node, ItemPointer tid, uint32 new_chain,
+			  Buffer buffer, uint32 offset)
+{
+	KnnStore   *store = insert->store;
+	Relation	index = insert->index;
+	KnnTidItem *item = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
+	KnnChainItem first = {.ntids = 1, .next = item->chain, .owner = node};
+	KnnItemWrite write = {KNN_COLUMN_CHAIN, new_chain, &first};
+	GenericXLogState *state;
+	KnnMirrorView *mirror;
+
+	first.tids[0] = *tid;
+	KnnStoreWrite(store, index, &write, 1);
+	state = GenericXLogStart(index);
+	item = (KnnTidItem *) (KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0)) + offset);
+	item->chain = new_chain + 1;
+	mirror = KnnPublishBegin(index, store);
+	GenericXLogFinish(state);
+	KnnPublish(mirror, store, KNN_COLUMN_TID, node,
+			   KnnPageContents(BufferGetPage(buffer)) + offset);
+	KnnPublishEnd(mirror);
+}
+
+/*
  * Add a row to a node.  The node's tid page is locked throughout, which keeps
  * VACUUM from making it a tombstone meanwhile.
  */
@@ -112,53 +181,23 @@ KnnHnswJoinNode(HnswInsert *insert, uint32 node, ItemPointer tid)
 {
 	KnnStore   *store = insert->store;
 	Relation	index = insert->index;
-	KnnMirrorView *mirror;
 	uint32		new_chain = KNN_INVALID_ID;
-	uint32		chain;
 
 	for (;;)
 	{
 		uint32		offset;
 		Buffer		buffer = KnnStoreLockItem(store, index, KNN_COLUMN_TID, node, &offset);
-		KnnTidItem *item = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
+		const KnnTidItem *item = (KnnTidItem *) (KnnPageContents(BufferGetPage(buffer)) + offset);
+		uint32		chain = item->chain;
+		bool		joined = false;
 
 		if (item->ntids > KNN_INLINE_TIDS)
 			KnnReportDamage(index, BufferGetBlockNumber(buffer),
 							psprintf("Node %u has an impossible number of TIDs.", node));
 		if (item->ntids < KNN_INLINE_TIDS)
 		{
-			Buffer		links_buffer = InvalidBuffer;
-			uint32		links_offset = 0;
-			GenericXLogState *state;
-
-			/*
-			 * A node without inline TIDs may be a tombstone (also with a chain
-			 * that has become empty).
-			 */
-			if (item->ntids == 0)
-				links_buffer = KnnStoreLockItem(store, index, KNN_COLUMN_LINKS, node, &links_offset);
-			state = GenericXLogStart(index);
-			item = (KnnTidItem *) (KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0)) + offset);
-			item->tids[item->ntids++] = *tid;
-			if (BufferIsValid(links_buffer))
-			{
-				KnnLinksItem *links = (KnnLinksItem *)
-				(KnnPageContents(GenericXLogRegisterBuffer(state, links_buffer, 0)) + links_offset);
-
-				links->flags &= ~KNN_LINKS_DEAD;
-			}
-			mirror = KnnPublishBegin(index, store);
-			GenericXLogFinish(state);
-			KnnPublish(mirror, store, KNN_COLUMN_TID, node,
-					   KnnPageContents(BufferGetPage(buffer)) + offset);
-			if (BufferIsValid(links_buffer))
-				KnnPublish(mirror, store, KNN_COLUMN_LINKS, node,
-						   KnnPageContents(BufferGetPage(links_buffer)) + links_offset);
-			KnnPublishEnd(mirror);
-			if (BufferIsValid(links_buffer))
-				UnlockReleaseBuffer(links_buffer);
-			UnlockReleaseBuffer(buffer);
-			return;
+			join_inline(insert, node, tid, buffer, offset);
+			joined = true;
 		}
 
 		/*
@@ -166,41 +205,18 @@ KnnHnswJoinNode(HnswInsert *insert, uint32 node, ItemPointer tid)
 		 * enough for rows that are updated again and again, and bounds the work
 		 * for vectors that very many rows share.
 		 */
-		chain = item->chain;
-		for (int i = 0; i < CHAIN_ITEMS_TRIED && chain != KNN_NO_CHAIN; i++)
-		{
-			if (join_chain_item(insert, chain - 1, node, tid, &chain))
-			{
-				UnlockReleaseBuffer(buffer);
-				return;
-			}
-		}
+		for (int i = 0; i < CHAIN_ITEMS_TRIED && chain != KNN_NO_CHAIN && !joined; i++)
+			joined = join_chain_item(insert, chain - 1, node, tid, &chain);
 
-		if (new_chain == KNN_INVALID_ID)
+		if (!joined && new_chain != KNN_INVALID_ID)
 		{
-			/* the metapage is not locked together with others: start over */
-			UnlockReleaseBuffer(buffer);
-			new_chain = KnnStoreAllocate(store, index, KNN_GROUP_CHAIN, 1);
-			continue;
+			join_new_item(insert, node, tid, new_chain, buffer, offset);
+			joined = true;
 		}
-		else
-		{
-			KnnChainItem first = {.ntids = 1, .next = item->chain, .owner = node};
-			KnnItemWrite write = {KNN_COLUMN_CHAIN, new_chain, &first};
-			GenericXLogState *state;
-
-			first.tids[0] = *tid;
-			KnnStoreWrite(store, index, &write, 1);
-			state = GenericXLogStart(index);
-			item = (KnnTidItem *) (KnnPageContents(GenericXLogRegisterBuffer(state, buffer, 0)) + offset);
-			item->chain = new_chain + 1;
-			mirror = KnnPublishBegin(index, store);
-			GenericXLogFinish(state);
-			KnnPublish(mirror, store, KNN_COLUMN_TID, node,
-					   KnnPageContents(BufferGetPage(buffer)) + offset);
-			KnnPublishEnd(mirror);
-			UnlockReleaseBuffer(buffer);
+		UnlockReleaseBuffer(buffer);
+		if (joined)
 			return;
-		}
+		/* the metapage is not locked together with others: start over */
+		new_chain = KnnStoreAllocate(store, index, KNN_GROUP_CHAIN, 1);
 	}
 }

@@ -44,15 +44,11 @@
 
 typedef struct HnswScan
 {
-	MemoryContext context;		/* everything below, reset by rescan */
-	IndexScanDesc scan;
-	bool		started;
-	bool		has_query;		/* false: ORDER BY NULL */
+	KnnScan		base;
 	KnnStore   *store;
 	KnnPageReader reader;
 	KnnMirrorReader mirror;		/* in place of the pages, where there is one */
 	knn_search *search;
-	KnnRerank	rerank;
 
 	KnnRanking	ranking;		/* of nodes */
 	uint32		beam_queued;	/* places of the beam that have been looked at */
@@ -205,7 +201,7 @@ prefetch_first(HnswScan *so)
 		uint32		node = so->ranking.queue.items[i].id;
 
 		if (!so->ranking.exact)
-			KnnRerankPrefetch(&so->rerank, node);
+			KnnRerankPrefetch(&so->base.rerank, node);
 		KnnMirrorReaderPrefetch(&so->mirror, node);
 	}
 }
@@ -293,7 +289,7 @@ more_nodes(void *search)
 {
 	HnswScan   *so = search;
 
-	return widen_search(so->scan, so);
+	return widen_search(so->base.scan, so);
 }
 
 static void
@@ -301,7 +297,7 @@ first_pass(void *search, uint32 pass)
 {
 	HnswScan   *so = search;
 
-	while (so->search->width < pass && widen_search(so->scan, so))
+	while (so->search->width < pass && widen_search(so->base.scan, so))
 		;
 	queue_beam(so);
 }
@@ -315,7 +311,7 @@ exact_distance(void *search, uint32 node, float *distance)
 {
 	HnswScan   *so = search;
 
-	if (KnnRerankWantsAhead(&so->rerank, node))
+	if (KnnRerankWantsAhead(&so->base.rerank, node))
 	{
 		const KnnQueue *queue = &so->ranking.queue;
 		uint32		nodes[KNN_RERANK_AHEAD];
@@ -327,9 +323,9 @@ exact_distance(void *search, uint32 node, float *distance)
 			if (!queue->items[i].exact)
 				nodes[n++] = queue->items[i].id;
 		}
-		KnnRerankAhead(&so->rerank, nodes, n);
+		KnnRerankAhead(&so->base.rerank, nodes, n);
 	}
-	return KnnRerankDistance(&so->rerank, node, distance);
+	return KnnRerankDistance(&so->base.rerank, node, distance);
 }
 
 /* ---- rows ---- */
@@ -413,34 +409,7 @@ next_node(IndexScanDesc scan, HnswScan *so)
 	return true;
 }
 
-/* ---- access method callbacks ---- */
-
-IndexScanDesc
-knn_hnsw_beginscan(Relation index, int nkeys, int norderbys)
-{
-	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
-	HnswScan   *so = palloc0(sizeof(HnswScan));
-
-	so->context = AllocSetContextCreate(CurrentMemoryContext, "knn_hnsw scan",
-										ALLOCSET_DEFAULT_SIZES);
-	so->scan = scan;
-	scan->opaque = so;
-	return scan;
-}
-
-void
-knn_hnsw_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
-{
-	HnswScan   *so = scan->opaque;
-	MemoryContext context = so->context;
-
-	KnnScanSetKeys(scan, keys, orderbys);
-	KnnRerankEnd(&so->rerank);
-	MemoryContextReset(context);
-	memset(so, 0, sizeof(HnswScan));
-	so->context = context;
-	so->scan = scan;
-}
+/* ---- the scan ---- */
 
 /*
  * One bit for each of a few hundred dimensions: most of the beam would have to be
@@ -461,7 +430,7 @@ guide_distance(void *state, uint32_t id)
 	HnswScan   *so = (HnswScan *) ((char *) reader - offsetof(HnswScan, reader));
 	float		distance;
 
-	return KnnRerankDistance(&so->rerank, id, &distance) ? distance : get_float4_infinity();
+	return KnnRerankDistance(&so->base.rerank, id, &distance) ? distance : get_float4_infinity();
 }
 
 static void
@@ -473,24 +442,24 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	void	   *query;
 
 	KnnScanCheck(scan);
-	old = MemoryContextSwitchTo(so->context);
+	old = MemoryContextSwitchTo(so->base.context);
 	so->store = KnnStoreKnown(index);
 	known = so->store != NULL && KnnMirrorTells(index, so->store);
 	if (!known)
 		so->store = KnnStoreOpen(index);
-	KnnStoreHold(so->store, so->context);
+	KnnStoreHold(so->store, so->base.context);
 	so->search = KnnPageReaderInit(&so->reader, index, so->store);
 
 	query = KnnScanQuery(scan, &so->store->shape);
 	KnnPageReaderSetQuery(&so->reader, query);
 
-	KnnRankingInit(&so->ranking, so->context, so, &so->store->shape);
+	KnnRankingInit(&so->ranking, so->base.context, so, &so->store->shape);
 	so->ranking.more = more_nodes;
 	so->ranking.first_pass = first_pass;
 	so->ranking.distance = exact_distance;
 	if (!so->ranking.exact)
 	{
-		KnnRerankInit(&so->rerank, scan, so->store, query);
+		KnnRerankInit(&so->base.rerank, scan, so->store, query);
 		if (so->ranking.oversample == 0 && estimates_are_rough(&so->store->shape))
 		{
 			so->search->guide_share = GUIDE_SHARE;
@@ -499,20 +468,21 @@ start_scan(IndexScanDesc scan, HnswScan *so)
 	}
 
 	KnnCountIndexScan(scan);
-	if (!KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->context, true) && known)
+	if (!KnnMirrorReaderBegin(&so->mirror, &so->reader, so->search, so->base.context, true) && known)
 		KnnStoreRefresh(so->store, index);	/* the mirror is gone by now */
 	start_search(scan, so);
-	so->started = true;
+	so->base.started = true;
 	MemoryContextSwitchTo(old);
 }
 
 /* Set the TID of the next row; false at the end. */
 static bool
-next_row(IndexScanDesc scan, HnswScan *so)
+next_row(IndexScanDesc scan)
 {
+	HnswScan   *so = scan->opaque;
 	MemoryContext old;
 
-	if (so->started)
+	if (so->base.started)
 	{
 		KnnHeapHintLearn(scan);
 		KnnMirrorReaderResume(&so->mirror);
@@ -520,7 +490,7 @@ next_row(IndexScanDesc scan, HnswScan *so)
 	else
 		start_scan(scan, so);
 
-	old = MemoryContextSwitchTo(so->context);
+	old = MemoryContextSwitchTo(so->base.context);
 	while (so->next_tid >= so->ntids)
 	{
 		if (so->chain != KNN_NO_CHAIN)
@@ -551,40 +521,8 @@ next_row(IndexScanDesc scan, HnswScan *so)
 	return true;
 }
 
-bool
-knn_hnsw_gettuple(IndexScanDesc scan, ScanDirection direction)
+IndexScanDesc
+knn_hnsw_beginscan(Relation index, int nkeys, int norderbys)
 {
-	volatile bool found = false;
-
-	/* no order by distance runs backwards */
-	Assert(ScanDirectionIsForward(direction));
-
-	PG_TRY();
-	{
-		found = next_row(scan, scan->opaque);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_GRAPH_QUERY_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	if (!found)
-		return false;
-
-	KnnHeapHintPin(scan, &scan->xs_heaptid);
-	scan->xs_recheck = false;
-	scan->xs_recheckorderby = false;
-	return true;
-}
-
-void
-knn_hnsw_endscan(IndexScanDesc scan)
-{
-	HnswScan   *so = scan->opaque;
-
-	KnnRerankEnd(&so->rerank);
-	MemoryContextDelete(so->context);
-	pfree(so);
-	scan->opaque = NULL;
+	return KnnScanBegin(index, nkeys, norderbys, sizeof(HnswScan), next_row);
 }

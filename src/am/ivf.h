@@ -136,10 +136,6 @@ extern bool knn_ivf_insert(Relation index, Datum *values, bool *isnull,
 
 /* ivf_scan.c */
 extern IndexScanDesc knn_ivf_beginscan(Relation index, int nkeys, int norderbys);
-extern void knn_ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-						   ScanKey orderbys, int norderbys);
-extern bool knn_ivf_gettuple(IndexScanDesc scan, ScanDirection direction);
-extern void knn_ivf_endscan(IndexScanDesc scan);
 
 /* ivf_vacuum.c */
 extern IndexBulkDeleteResult *knn_ivf_bulkdelete(IndexVacuumInfo *info,

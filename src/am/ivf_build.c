@@ -26,6 +26,7 @@
 #include "am/allocator.h"
 #include "am/shape.h"
 #include "am/build_vectors.h"
+#include "am/handler.h"
 #include "am/model_source.h"
 #include "am/pq_codebooks.h"
 #include "cache/counters.h"
@@ -339,19 +340,6 @@ make_codebooks(IvfBuild *build)
 
 /* ---- write ---- */
 
-static void
-begin_column(const IvfBuild *build, KnnColumnWriter *writer, KnnColumn column)
-{
-	KnnColumnWriterBeginAt(writer, build->index, &build->columns[column], column, build->next_block);
-}
-
-static void
-end_column(IvfBuild *build, KnnColumnWriter *writer)
-{
-	KnnColumnWriterEnd(writer);
-	build->next_block = writer->next;
-}
-
 /* Blocks of a list, at least one. */
 static uint32
 list_blocks(const IvfBuild *build, uint32 list)
@@ -371,7 +359,7 @@ write_heads(IvfBuild *build, KnnColumn column)
 
 	if (width == 0)
 		return;
-	begin_column(build, &writer, column);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, column, &build->next_block);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		const knn_kmeans *km = &build->kmeans;
@@ -392,7 +380,7 @@ write_heads(IvfBuild *build, KnnColumn column)
 		KnnColumnWriterAppend(&writer, item);
 		block += nblocks;
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 	pfree(item);
 }
 
@@ -418,7 +406,7 @@ write_blocks(IvfBuild *build)
 	uint8	   *code = palloc(layout->code_bytes);
 	uint32		nblocks = 0;
 
-	begin_column(build, &writer, KNN_COLUMN_BLOCK);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_BLOCK, &build->next_block);
 	for (uint32 list = 0; list < build->nlists; list++)
 	{
 		uint32		at = build->starts[list];
@@ -445,7 +433,7 @@ write_blocks(IvfBuild *build)
 			KnnColumnWriterAppend(&writer, page.data);
 		}
 	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 	pfree(code);
 }
 
@@ -458,7 +446,7 @@ write_codes(IvfBuild *build)
 	char	   *item = palloc0(width);
 	KnnColumnWriter writer;
 
-	begin_column(build, &writer, KNN_COLUMN_CODE);
+	KnnColumnWriterBegin(&writer, build->index, build->columns, KNN_COLUMN_CODE, &build->next_block);
 	for (uint32 id = 0; id < build->n; id++)
 	{
 		knn_code_factors factors;
@@ -467,30 +455,7 @@ write_codes(IvfBuild *build)
 		memcpy(item, &factors, factor_bytes);
 		KnnColumnWriterAppend(&writer, item);
 	}
-	end_column(build, &writer);
-	pfree(item);
-}
-
-static void
-write_vectors(IvfBuild *build)
-{
-	uint32		width = build->columns[KNN_COLUMN_VECTOR].width;
-	char	   *item = palloc0(Max(width, build->kept_size));
-	KnnColumnWriter writer;
-
-	begin_column(build, &writer, KNN_COLUMN_VECTOR);
-	for (uint32 id = 0; id < build->n; id++)
-	{
-		const void *kept = KnnBuildVectorsGet(&build->read, build->order[id]);
-
-		/* halves take a multiple of 4 bytes */
-		if (width > build->kept_size)
-			kept = memcpy(item, kept, build->kept_size);
-		KnnColumnWriterAppend(&writer, kept);
-		if (id % 1024 == 1023)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, id + 1);
-	}
-	end_column(build, &writer);
+	KnnColumnWriterEnd(&writer);
 	pfree(item);
 }
 
@@ -535,8 +500,8 @@ write_pages(IvfBuild *build)
 	if (build->nlists > 0)
 	{
 		if (build->kmeans.encoder.centre)
-			build->next_block = KnnWriteCentre(build->index, build->columns, build->kmeans.mean,
-											   build->encoder.pq, build->next_block);
+			KnnWriteCentre(build->index, build->columns, build->kmeans.mean,
+						   build->encoder.pq, &build->next_block);
 		write_heads(build, KNN_COLUMN_HEAD);
 		write_heads(build, KNN_COLUMN_COARSE);
 		write_heads(build, KNN_COLUMN_CENTROID);
@@ -544,7 +509,8 @@ write_pages(IvfBuild *build)
 		if (!build->layout.has_codes)
 			write_codes(build);
 		if (build->columns[KNN_COLUMN_VECTOR].width > 0)
-			write_vectors(build);
+			KnnBuildVectorsWrite(&build->read, build->order, build->n, build->index,
+								 build->columns, &build->next_block);
 	}
 	if (build->next_block != expected)
 		elog(ERROR, "columns of index \"%s\" end at block %u, expected %u",
@@ -652,19 +618,7 @@ build_index(Relation heap, Relation index, IndexInfo *info)
 IndexBuildResult *
 knn_ivf_build(Relation heap, Relation index, IndexInfo *info)
 {
-	IndexBuildResult *volatile result = NULL;
-
-	PG_TRY();
-	{
-		result = build_index(heap, index, info);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_BUILD_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return result;
+	return KnnBuild(heap, index, info, build_index);
 }
 
 void

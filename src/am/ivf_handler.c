@@ -60,9 +60,6 @@ knn_ivf_handler(PG_FUNCTION_ARGS)
 	routine->ambuildphasename = build_phase_name;
 	routine->amvalidate = ivf_validate;
 	routine->ambeginscan = knn_ivf_beginscan;
-	routine->amrescan = knn_ivf_rescan;
-	routine->amgettuple = knn_ivf_gettuple;
-	routine->amendscan = knn_ivf_endscan;
 
 	PG_RETURN_POINTER(routine);
 }

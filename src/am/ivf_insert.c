@@ -18,6 +18,7 @@
 #include "am/ivf.h"
 
 #include "access/generic_xlog.h"
+#include "am/handler.h"
 #include "cache/counters.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -274,7 +275,8 @@ insert_entry(IvfInsert *insert)
 }
 
 static void
-insert_value(Relation index, KnnStore *store, const KnnValue *value, ItemPointer tid)
+insert_value(Relation index, KnnStore *store, const KnnValue *value, ItemPointer tid,
+			 bool unchanged)
 {
 	IvfInsert	insert = {.index = index,.store = store,.value = value,.tid = *tid};
 	float	   *distances;
@@ -302,40 +304,9 @@ insert_value(Relation index, KnnStore *store, const KnnValue *value, ItemPointer
 	insert_entry(&insert);
 }
 
-/* Insert a value that is not null, in a memory context of its own. */
-static void
-insert_row(Relation index, Datum datum, ItemPointer tid)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "knn_ivf insert",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	KnnStore   *store = KnnStoreOpen(index);
-	KnnValue	value;
-
-	KnnStoreHold(store, context);
-	if (KnnIndexedValue(&store->shape, datum, &value))
-		insert_value(index, store, &value, tid);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
-}
-
 bool
 knn_ivf_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 			   Relation heap, IndexUniqueCheck unique, bool unchanged, struct IndexInfo *info)
 {
-	if (isnull[0])
-		return false;
-
-	KnnCount(KNN_COUNT_GRAPH_INDEX, 1);
-	PG_TRY();
-	{
-		insert_row(index, values[0], tid);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_GRAPH_INDEX_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return false;
+	return KnnInsert(index, values, isnull, tid, unchanged, insert_value);
 }

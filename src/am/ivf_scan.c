@@ -55,9 +55,7 @@ typedef struct IvfRow
 
 typedef struct IvfScan
 {
-	MemoryContext context;		/* everything below, reset by rescan */
-	IndexScanDesc scan;
-	bool		started;
+	KnnScan		base;
 	KnnStore   *store;
 	KnnIvfReader reader;
 	void	   *rotated;		/* the query */
@@ -75,7 +73,6 @@ typedef struct IvfScan
 	bool		selected;		/* the nearest candidates are in order */
 	KnnQueue	estimates;		/* of a two-phase search: not in the first pass yet */
 	uint32		nqueued;		/* candidates that have left it */
-	KnnRerank	rerank;
 	bool		rows_requested;	/* prefetch_rows has been called */
 } IvfScan;
 
@@ -95,7 +92,7 @@ reserve_rows(IvfScan *so, uint32 n)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a scan cannot look at more than %u rows", UINT32_MAX)));
 	if (so->rows == NULL)
-		so->rows = MemoryContextAllocHuge(so->context, mul_size(sizeof(IvfRow), room));
+		so->rows = MemoryContextAllocHuge(so->base.context, mul_size(sizeof(IvfRow), room));
 	else
 		so->rows = repalloc_huge(so->rows, mul_size(sizeof(IvfRow), room));
 	so->rows_room = (uint32) room;
@@ -176,7 +173,7 @@ score_wide(IvfScan *so, const KnnIvfBlock *block)
 		if (!ItemPointerIsValid(&tids[i]))
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		item = KnnStoreReadFixed(store, so->scan->indexRelation, KNN_COLUMN_CODE, ids[i],
+		item = KnnStoreReadFixed(store, so->base.scan->indexRelation, KNN_COLUMN_CODE, ids[i],
 								 so->reader.scratch, &buffer);
 		factors = KnnCodeFactors(store, item);
 		distance = knn_query_score(&so->query, factors, KnnCodeBytes(store, item));
@@ -262,10 +259,10 @@ static void
 queue_lists(IvfScan *so, uint32 nprobes)
 {
 	uint32		nlists = KnnIvfNlists(so->store);
-	float	   *distances = MemoryContextAllocHuge(so->context, mul_size(sizeof(float), Max(nlists, 1)));
+	float	   *distances = MemoryContextAllocHuge(so->base.context, mul_size(sizeof(float), Max(nlists, 1)));
 
 	KnnIvfScoreLists(&so->reader, so->rotated, false, distances);
-	KnnQueueInit(&so->lists, so->context);
+	KnnQueueInit(&so->lists, so->base.context);
 	KnnQueueCollect(&so->lists);
 	for (uint32 i = 0; i < nlists; i++)
 	{
@@ -334,7 +331,7 @@ exact_distance(void *search, uint32 number, float *distance)
 	IvfScan    *so = search;
 	const IvfRow *row = &so->rows[number];
 
-	if (KnnRerankWantsAhead(&so->rerank, row->id))
+	if (KnnRerankWantsAhead(&so->base.rerank, row->id))
 	{
 		const KnnQueue *queue = &so->ranking.queue;
 		uint32		ids[KNN_RERANK_AHEAD];
@@ -346,11 +343,11 @@ exact_distance(void *search, uint32 number, float *distance)
 			if (!queue->items[i].exact)
 				ids[n++] = so->rows[queue->items[i].id].id;
 		}
-		KnnRerankAhead(&so->rerank, ids, n);
+		KnnRerankAhead(&so->base.rerank, ids, n);
 	}
 	if (!KnnTidIsPossible(&row->tid))
-		KnnReportDamage(so->scan->indexRelation, KNN_META_BLOCK, "An entry has an impossible TID.");
-	return KnnRerankRow(&so->rerank, row->id, &row->tid, distance);
+		KnnReportDamage(so->base.scan->indexRelation, KNN_META_BLOCK, "An entry has an impossible TID.");
+	return KnnRerankRow(&so->base.rerank, row->id, &row->tid, distance);
 }
 
 /*
@@ -365,7 +362,7 @@ prefetch_first(IvfScan *so)
 	if (so->ranking.exact)
 		return;
 	for (uint32 i = 0; i < n; i++)
-		KnnRerankPrefetch(&so->rerank, so->rows[so->ranking.queue.items[i].id].id);
+		KnnRerankPrefetch(&so->base.rerank, so->rows[so->ranking.queue.items[i].id].id);
 }
 
 /* Request the pages of the rows that will probably be returned after the first. */
@@ -375,37 +372,10 @@ prefetch_rows(IvfScan *so)
 	uint32		n = Min(so->ranking.queue.n, PREFETCHED_ROWS);
 
 	for (uint32 i = 0; i < n; i++)
-		KnnHeapHintPrefetch(so->scan, &so->rows[so->ranking.queue.items[i].id].tid);
+		KnnHeapHintPrefetch(so->base.scan, &so->rows[so->ranking.queue.items[i].id].tid);
 }
 
-/* ---- access method callbacks ---- */
-
-IndexScanDesc
-knn_ivf_beginscan(Relation index, int nkeys, int norderbys)
-{
-	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
-	IvfScan    *so = palloc0(sizeof(IvfScan));
-
-	so->context = AllocSetContextCreate(CurrentMemoryContext, "knn_ivf scan",
-										ALLOCSET_DEFAULT_SIZES);
-	so->scan = scan;
-	scan->opaque = so;
-	return scan;
-}
-
-void
-knn_ivf_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
-{
-	IvfScan    *so = scan->opaque;
-	MemoryContext context = so->context;
-
-	KnnScanSetKeys(scan, keys, orderbys);
-	KnnRerankEnd(&so->rerank);
-	MemoryContextReset(context);
-	memset(so, 0, sizeof(IvfScan));
-	so->context = context;
-	so->scan = scan;
-}
+/* ---- the scan ---- */
 
 static void
 start_scan(IndexScanDesc scan, IvfScan *so)
@@ -416,20 +386,20 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 
 	KnnScanCheck(scan);
 	so->store = KnnStoreOpen(index);
-	KnnStoreHold(so->store, so->context);
+	KnnStoreHold(so->store, so->base.context);
 	KnnIvfReaderInit(&so->reader, index, so->store);
 	query = KnnScanQuery(scan, &so->store->shape);
 	so->rotated = palloc(KnnElementsSize(&so->store->shape));
 	knn_encoder_rotate(&so->store->encoder, query, so->rotated);
 
-	KnnRankingInit(&so->ranking, so->context, so, &so->store->shape);
+	KnnRankingInit(&so->ranking, so->base.context, so, &so->store->shape);
 	so->ranking.more = more_rows;
 	so->ranking.look_ahead = nearer_list;
 	so->ranking.first_pass = first_pass;
 	so->ranking.distance = exact_distance;
-	KnnQueueInit(&so->estimates, so->context);
+	KnnQueueInit(&so->estimates, so->base.context);
 	if (!so->ranking.exact)
-		KnnRerankInit(&so->rerank, scan, so->store, query);
+		KnnRerankInit(&so->base.rerank, scan, so->store, query);
 
 	KnnCountIndexScan(scan);
 	KnnCountSearch();
@@ -439,18 +409,19 @@ start_scan(IndexScanDesc scan, IvfScan *so)
 	(void) probe(so, nprobes);
 	so->first_rows = Min(FIRST_ROWS, so->nrows / 4);
 	prefetch_first(so);
-	so->started = true;
+	so->base.started = true;
 }
 
 /* Set the TID of the next row; false at the end. */
 static bool
-next_row(IndexScanDesc scan, IvfScan *so)
+next_row(IndexScanDesc scan)
 {
-	MemoryContext old = MemoryContextSwitchTo(so->context);
+	IvfScan    *so = scan->opaque;
+	MemoryContext old = MemoryContextSwitchTo(so->base.context);
 	uint32		number;
 	bool		found;
 
-	if (so->started)
+	if (so->base.started)
 		KnnHeapHintLearn(scan);
 	else
 		start_scan(scan, so);
@@ -470,40 +441,8 @@ next_row(IndexScanDesc scan, IvfScan *so)
 	return found;
 }
 
-bool
-knn_ivf_gettuple(IndexScanDesc scan, ScanDirection direction)
+IndexScanDesc
+knn_ivf_beginscan(Relation index, int nkeys, int norderbys)
 {
-	volatile bool found = false;
-
-	/* no order by distance runs backwards */
-	Assert(ScanDirectionIsForward(direction));
-
-	PG_TRY();
-	{
-		found = next_row(scan, scan->opaque);
-	}
-	PG_CATCH();
-	{
-		KnnCountError(KNN_COUNT_GRAPH_QUERY_ERROR);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	if (!found)
-		return false;
-
-	KnnHeapHintPin(scan, &scan->xs_heaptid);
-	scan->xs_recheck = false;
-	scan->xs_recheckorderby = false;
-	return true;
-}
-
-void
-knn_ivf_endscan(IndexScanDesc scan)
-{
-	IvfScan    *so = scan->opaque;
-
-	KnnRerankEnd(&so->rerank);
-	MemoryContextDelete(so->context);
-	pfree(so);
-	scan->opaque = NULL;
+	return KnnScanBegin(index, nkeys, norderbys, sizeof(IvfScan), next_row);
 }

@@ -47,20 +47,78 @@ KnnIndexSpace(Relation index)
 	return (knn_space) space;
 }
 
+/* An operator class that is looked at. */
+typedef struct Validation
+{
+	const char *family;			/* its name */
+	const char *amname;
+	bool		valid;			/* so far */
+} Validation;
+
 static void
-complain(bool *valid, const char *opfamily, const char *amname, const char *problem, const char *object)
+complain(Validation *v, const char *problem, const char *object)
 {
 	ereport(INFO,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 			 errmsg("operator family \"%s\" of access method %s contains %s %s",
-					opfamily, amname, problem, object)));
-	*valid = false;
+					v->family, v->amname, problem, object)));
+	v->valid = false;
+}
+
+/* The support functions of a family, those of a type in full. */
+static void
+check_functions(Validation *v, const CatCList *proclist, Oid type)
+{
+	for (int i = 0; i < proclist->n_members; i++)
+	{
+		Form_pg_amproc procform = (Form_pg_amproc) GETSTRUCT(&proclist->members[i]->tuple);
+
+		if (procform->amproclefttype != procform->amprocrighttype)
+			complain(v, "support function with cross-type registration",
+					 format_procedure(procform->amproc));
+		if (procform->amproclefttype != type)
+			continue;
+		if (procform->amprocnum != KNN_SPACE_PROC)
+			complain(v, "function with invalid support number",
+					 format_procedure(procform->amproc));
+		else if (!check_amproc_signature(procform->amproc, INT4OID, true, 1, 1, INTERNALOID))
+			complain(v, "support function with wrong signature",
+					 format_procedure(procform->amproc));
+	}
+}
+
+static void
+check_operators(Validation *v, const CatCList *oprlist)
+{
+	for (int i = 0; i < oprlist->n_members; i++)
+	{
+		Form_pg_amop oprform = (Form_pg_amop) GETSTRUCT(&oprlist->members[i]->tuple);
+
+		if (oprform->amopstrategy != KNN_DISTANCE_STRATEGY)
+			complain(v, "operator with invalid strategy number",
+					 format_operator(oprform->amopopr));
+		else if (oprform->amoppurpose != AMOP_ORDER)
+			complain(v, "search operator (only ordering is supported)",
+					 format_operator(oprform->amopopr));
+		else
+		{
+			/* distances sort as float8, ascending */
+			if (get_op_rettype(oprform->amopopr) != FLOAT8OID ||
+				!opfamily_can_sort_type(oprform->amopsortfamily, FLOAT8OID))
+				complain(v, "ordering operator that is not a float8 distance",
+						 format_operator(oprform->amopopr));
+			if (!check_amop_signature(oprform->amopopr, FLOAT8OID,
+									  oprform->amoplefttype, oprform->amoprighttype))
+				complain(v, "operator with wrong signature",
+						 format_operator(oprform->amopopr));
+		}
+	}
 }
 
 bool
 KnnValidateOpclass(Oid opclassoid, const char *amname)
 {
-	bool		valid = true;
+	Validation	v = {.amname = amname, .valid = true};
 	HeapTuple	classtup;
 	Form_pg_opclass classform;
 	HeapTuple	familytup;
@@ -68,7 +126,6 @@ KnnValidateOpclass(Oid opclassoid, const char *amname)
 	CatCList   *oprlist;
 	List	   *grouplist;
 	OpFamilyOpFuncGroup *opclassgroup = NULL;
-	char	   *opfamilyname;
 	Oid			opfamilyoid;
 	Oid			keytype;
 	ListCell   *lc;
@@ -83,51 +140,13 @@ KnnValidateOpclass(Oid opclassoid, const char *amname)
 	familytup = SearchSysCache1(OPFAMILYOID, ObjectIdGetDatum(opfamilyoid));
 	if (!HeapTupleIsValid(familytup))
 		elog(ERROR, "cache lookup failed for operator family %u", opfamilyoid);
-	opfamilyname = pstrdup(NameStr(((Form_pg_opfamily) GETSTRUCT(familytup))->opfname));
+	v.family = pstrdup(NameStr(((Form_pg_opfamily) GETSTRUCT(familytup))->opfname));
 
 	oprlist = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(opfamilyoid));
 	proclist = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(opfamilyoid));
 
-	for (int i = 0; i < proclist->n_members; i++)
-	{
-		Form_pg_amproc procform = (Form_pg_amproc) GETSTRUCT(&proclist->members[i]->tuple);
-
-		if (procform->amproclefttype != procform->amprocrighttype)
-			complain(&valid, opfamilyname, amname, "support function with cross-type registration",
-					 format_procedure(procform->amproc));
-		if (procform->amproclefttype != classform->opcintype)
-			continue;
-		if (procform->amprocnum != KNN_SPACE_PROC)
-			complain(&valid, opfamilyname, amname, "function with invalid support number",
-					 format_procedure(procform->amproc));
-		else if (!check_amproc_signature(procform->amproc, INT4OID, true, 1, 1, INTERNALOID))
-			complain(&valid, opfamilyname, amname, "support function with wrong signature",
-					 format_procedure(procform->amproc));
-	}
-
-	for (int i = 0; i < oprlist->n_members; i++)
-	{
-		Form_pg_amop oprform = (Form_pg_amop) GETSTRUCT(&oprlist->members[i]->tuple);
-
-		if (oprform->amopstrategy != KNN_DISTANCE_STRATEGY)
-			complain(&valid, opfamilyname, amname, "operator with invalid strategy number",
-					 format_operator(oprform->amopopr));
-		else if (oprform->amoppurpose != AMOP_ORDER)
-			complain(&valid, opfamilyname, amname, "search operator (only ordering is supported)",
-					 format_operator(oprform->amopopr));
-		else
-		{
-			/* distances sort as float8, ascending */
-			if (get_op_rettype(oprform->amopopr) != FLOAT8OID ||
-				!opfamily_can_sort_type(oprform->amopsortfamily, FLOAT8OID))
-				complain(&valid, opfamilyname, amname, "ordering operator that is not a float8 distance",
-						 format_operator(oprform->amopopr));
-			if (!check_amop_signature(oprform->amopopr, FLOAT8OID,
-									  oprform->amoplefttype, oprform->amoprighttype))
-				complain(&valid, opfamilyname, amname, "operator with wrong signature",
-						 format_operator(oprform->amopopr));
-		}
-	}
+	check_functions(&v, proclist, classform->opcintype);
+	check_operators(&v, oprlist);
 
 	grouplist = identify_opfamily_groups(oprlist, proclist);
 	foreach(lc, grouplist)
@@ -140,18 +159,18 @@ KnnValidateOpclass(Oid opclassoid, const char *amname)
 	}
 	if (opclassgroup == NULL ||
 		(opclassgroup->operatorset & (UINT64CONST(1) << KNN_DISTANCE_STRATEGY)) == 0)
-		complain(&valid, opfamilyname, amname, "no distance operator for type",
+		complain(&v, "no distance operator for type",
 				 format_type_be(classform->opcintype));
 	if (opclassgroup == NULL ||
 		(opclassgroup->functionset & (UINT64CONST(1) << KNN_SPACE_PROC)) == 0)
-		complain(&valid, opfamilyname, amname, "no space function for type",
+		complain(&v, "no space function for type",
 				 format_type_be(classform->opcintype));
 	if (keytype != classform->opcintype)
-		complain(&valid, opfamilyname, amname, "a storage type", format_type_be(keytype));
+		complain(&v, "a storage type", format_type_be(keytype));
 
 	ReleaseCatCacheList(proclist);
 	ReleaseCatCacheList(oprlist);
 	ReleaseSysCache(familytup);
 	ReleaseSysCache(classtup);
-	return valid;
+	return v.valid;
 }

@@ -84,18 +84,17 @@ KnnPqTrain(const KnnShape *shape, const knn_encoder *encoder, uint32 n, uint64 m
 	return pq;
 }
 
-BlockNumber
-KnnWriteCentre(Relation index, const KnnColumnShape *columns, const float *centre, const knn_pq *pq,
-			   BlockNumber first)
+void
+KnnWriteCentre(Relation index, const KnnColumnShape *columns, const float *centre,
+			   const knn_pq *pq, BlockNumber *next)
 {
-	const KnnColumnShape *column = &columns[KNN_COLUMN_CENTRE];
 	KnnColumnWriter writer;
 
-	KnnColumnWriterBeginAt(&writer, index, column, KNN_COLUMN_CENTRE, first);
+	KnnColumnWriterBegin(&writer, index, columns, KNN_COLUMN_CENTRE, next);
 	KnnColumnWriterAppend(&writer, centre);
 	if (pq)
 	{
-		float	   *words = palloc(column->width);
+		float	   *words = palloc(columns[KNN_COLUMN_CENTRE].width);
 
 		for (uint32 k = 0; k < pq->ncodes; k++)
 		{
@@ -105,5 +104,4 @@ KnnWriteCentre(Relation index, const KnnColumnShape *columns, const float *centr
 		pfree(words);
 	}
 	KnnColumnWriterEnd(&writer);
-	return writer.next;
 }

@@ -33,10 +33,10 @@ extern knn_pq *KnnPqTrain(const KnnShape *shape, const knn_encoder *encoder, uin
 
 /*
  * Write the column centre: the centre and, of an encoder of pq, the codebooks (NULL
- * otherwise), from block first on; returns the block after it.  KnnCentreItems tells
- * how many items that is.
+ * otherwise), into blocks from *next on, which becomes the block that follows.
+ * KnnCentreItems tells how many items that is.
  */
-extern BlockNumber KnnWriteCentre(Relation index, const KnnColumnShape *columns, const float *centre,
-								  const knn_pq *pq, BlockNumber first);
+extern void KnnWriteCentre(Relation index, const KnnColumnShape *columns, const float *centre,
+						   const knn_pq *pq, BlockNumber *next);
 
 #endif

@@ -9,10 +9,31 @@
 
 #include "access/relscan.h"
 
-#include "store/store.h"
+#include "am/rerank.h"
 
-/* Take over the keys of a rescan. */
-extern void KnnScanSetKeys(IndexScanDesc scan, ScanKey keys, ScanKey orderbys);
+/* The beginning of a method's state of a scan, which is the scan's opaque. */
+typedef struct KnnScan
+{
+	/* kept by a rescan */
+	IndexScanDesc scan;
+	MemoryContext context;		/* what the scan allocates; reset by a rescan */
+	Size		size;			/* of the method's state */
+	bool		(*next_row) (IndexScanDesc scan);	/* sets xs_heaptid; false at the end */
+
+	/* zero at first, and all of the method's state that follows */
+	bool		started;
+	KnnRerank	rerank;
+} KnnScan;
+
+/* For ambeginscan: a state of this size, in the current memory context. */
+extern IndexScanDesc KnnScanBegin(Relation index, int nkeys, int norderbys, Size size,
+								  bool (*next_row) (IndexScanDesc scan));
+
+/* The other callbacks of a scan. */
+extern void KnnScanRescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+						  ScanKey orderbys, int norderbys);
+extern bool KnnScanGetTuple(IndexScanDesc scan, ScanDirection direction);
+extern void KnnScanEnd(IndexScanDesc scan);
 
 /* ERROR unless a scan orders, and has a snapshot that copied TIDs are safe with. */
 extern void KnnScanCheck(IndexScanDesc scan);

@@ -313,32 +313,151 @@ level_counts(IndexInfoScan *info)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+/* ---- the row that is returned ---- */
+
+enum
+{
+	METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH,
+	NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER, PQ_M, CODE_SIZE, MODEL_ID,
+	COMPRESSION, MODE, STORE_VECTORS, REMOTE_BUILD, REMOTE_SIZE_MIN,
+	VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
+	ENTRY, LEVELS, DEGREE, DRIFT, LIST_DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
+	CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES,
+	BLOCK_BYTES, LIST_BYTES, UNUSED_BYTES, MEMORY_BYTES,
+	ESTIMATED_MEMORY, NCOLUMNS
+};
+
+typedef struct InfoRow
+{
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS];
+} InfoRow;
+
+static void
+set_shape(InfoRow *row, const IndexInfoScan *info)
+{
+	const KnnShape *shape = &info->store->shape;
+	bool		ivf = shape->method == KNN_METHOD_IVF;
+	const char *model_id;
+
+	row->values[METHOD] = CStringGetTextDatum(ivf ? "ivf" : "hnsw");
+	row->values[SPACE] = CStringGetTextDatum(KnnSpaceName(shape->space));
+	row->values[DATA_TYPE] = CStringGetTextDatum(KnnDataTypeName(shape->data_type));
+	row->values[DIMENSION] = Int32GetDatum((int32) shape->dim);
+	row->values[M] = Int32GetDatum((int32) shape->m);
+	row->values[EF_CONSTRUCTION] = Int32GetDatum((int32) shape->ef_construction);
+	/* this one can be changed: what scans use */
+	row->values[EF_SEARCH] = Int32GetDatum(ivf ? 0 : KnnHnswEfSearch(info->index, shape));
+	row->nulls[M] = row->nulls[EF_CONSTRUCTION] = row->nulls[EF_SEARCH] = ivf;
+	row->values[NLIST] = Int32GetDatum((int32) shape->nlist);
+	row->values[NPROBES] = Int32GetDatum(ivf ? KnnIvfNprobes(info->index) : 0);
+	row->values[LISTS] = Int32GetDatum((int32) KnnIvfNlists(info->store));
+	row->values[LONGEST_LIST] = Int64GetDatum((int64) info->lists.longest);
+	row->nulls[NLIST] = row->nulls[NPROBES] = row->nulls[LISTS] = row->nulls[LONGEST_LIST] = !ivf;
+	row->values[ENCODER] = CStringGetTextDatum(KnnEncodingName(shape));
+	row->values[PQ_M] = Int32GetDatum((int32) shape->pq_m);
+	row->values[CODE_SIZE] = Int32GetDatum((int32) shape->pq_bits);
+	row->nulls[PQ_M] = row->nulls[CODE_SIZE] = shape->encoding != KNN_ENCODING_PQ;
+	model_id = ivf ? KnnIvfOptionsOf(info->index).code.model_id : KnnHnswOptionsOf(info->index).code.model_id;
+	row->nulls[MODEL_ID] = model_id == NULL;
+	if (model_id)
+		row->values[MODEL_ID] = CStringGetTextDatum(model_id);
+	row->values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", shape->compression));
+	row->nulls[MODE] = shape->mode == KNN_MODE_UNSET;
+	if (!row->nulls[MODE])
+		row->values[MODE] = CStringGetTextDatum(shape->mode == KNN_MODE_ON_DISK ? "on_disk" : "in_memory");
+	/* bytes and bits are their own codes */
+	row->values[STORE_VECTORS] = BoolGetDatum(shape->vectors != KNN_VECTORS_NONE ||
+											  !knn_encoding_is_float(shape->encoding));
+	/* these can be changed too, and count at the next build */
+	row->nulls[REMOTE_BUILD] = row->nulls[REMOTE_SIZE_MIN] = ivf;
+	if (!ivf)
+	{
+		KnnHnswOptions options = KnnHnswOptionsOf(info->index);
+
+		row->values[REMOTE_BUILD] = BoolGetDatum(options.remote_build);
+		row->values[REMOTE_SIZE_MIN] = Int64GetDatum((int64) options.remote_size_min);
+	}
+	row->values[VERSION] = Int32GetDatum(KNN_META_VERSION);
+}
+
+/* drift is negative where there is none. */
+static void
+set_contents(InfoRow *row, IndexInfoScan *info, double drift)
+{
+	const KnnStore *store = info->store;
+	bool		ivf = store->shape.method == KNN_METHOD_IVF;
+
+	row->values[ROWS] = Int64GetDatum((int64) info->rows);
+	row->values[NODES] = Int64GetDatum((int64) info->nodes);
+	row->values[DUPLICATES] = Int64GetDatum((int64) (info->rows - Min(info->rows, info->nodes - info->tombstones)));
+	row->values[TOMBSTONES] = Int64GetDatum((int64) info->tombstones);
+	row->values[TOMBSTONE_SHARE] = Float8GetDatum(info->nodes ? (double) info->tombstones / info->nodes : 0);
+	row->values[UNWRITTEN] = Int64GetDatum((int64) (info->nflags - info->nodes));
+	row->values[ENTRY] = Int64GetDatum((int64) store->entry);
+	row->nulls[ENTRY] = store->entry == KNN_INVALID_ID;
+	row->values[LEVELS] = level_counts(info);
+	row->values[DEGREE] = Float8GetDatum(info->nodes ? (double) info->links / info->nodes : 0);
+	row->nulls[DEGREE] = info->nodes == 0;
+	row->values[DRIFT] = Float8GetDatum(drift);
+	row->nulls[DRIFT] = drift < 0;
+	row->values[LIST_DRIFT] = Float8GetDatum(info->lists.drift);
+	row->nulls[LIST_DRIFT] = !ivf || info->lists.drift < 0;
+	/* lists keep equal vectors as they keep others, and there are no links */
+	row->nulls[DUPLICATES] = row->nulls[UNWRITTEN] = row->nulls[LEVELS] = ivf;
+	row->nulls[ENTRY] |= ivf;
+	row->nulls[DEGREE] |= ivf;
+}
+
+static void
+set_bytes(InfoRow *row, const IndexInfoScan *info)
+{
+	const KnnStore *store = info->store;
+	const KnnShape *shape = &store->shape;
+	bool		ivf = shape->method == KNN_METHOD_IVF;
+	uint64		covered = 1;	/* the metapage */
+
+	row->values[INDEX_BYTES] = Int64GetDatum((int64) info->nblocks * BLCKSZ);
+	row->values[META_BYTES] = Int64GetDatum(BLCKSZ);
+	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
+	{
+		row->values[TID_BYTES + column - KNN_COLUMN_TID] =
+			Int64GetDatum((int64) info->blocks[column] * BLCKSZ);
+		row->nulls[TID_BYTES + column - KNN_COLUMN_TID] = ivf && store->columns[column].width == 0;
+	}
+	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
+		covered += info->blocks[column];
+	row->values[BLOCK_BYTES] = Int64GetDatum((int64) info->blocks[KNN_COLUMN_BLOCK] * BLCKSZ);
+	row->values[LIST_BYTES] = Int64GetDatum((int64) (info->blocks[KNN_COLUMN_HEAD] +
+													 info->blocks[KNN_COLUMN_COARSE] +
+													 info->blocks[KNN_COLUMN_CENTROID]) * BLCKSZ);
+	row->nulls[BLOCK_BYTES] = row->nulls[LIST_BYTES] = !ivf;
+	row->values[UNUSED_BYTES] = Int64GetDatum((int64) (info->nblocks - Min(covered, info->nblocks)) * BLCKSZ);
+
+	/* what searches read of each node (or pages of lists), without what is left free in pages */
+	row->values[MEMORY_BYTES] = Int64GetDatum(ivf ?
+											  (int64) (info->blocks[KNN_COLUMN_BLOCK] +
+													   info->blocks[KNN_COLUMN_CODE] +
+													   info->blocks[KNN_COLUMN_COARSE] +
+													   info->blocks[KNN_COLUMN_CENTROID]) * BLCKSZ :
+											  (int64) info->nflags *
+											  (store->columns[KNN_COLUMN_TID].width +
+											   store->columns[KNN_COLUMN_LINKS].width +
+											   store->columns[KNN_COLUMN_CODE].width));
+	row->values[ESTIMATED_MEMORY] = Int64GetDatum(KnnEstimateIndexMemory(shape, (int64) info->rows));
+}
+
 Datum
 knn_index_info(PG_FUNCTION_ARGS)
 {
-	enum
-	{
-		METHOD, SPACE, DATA_TYPE, DIMENSION, M, EF_CONSTRUCTION, EF_SEARCH,
-		NLIST, NPROBES, LISTS, LONGEST_LIST, ENCODER, PQ_M, CODE_SIZE, MODEL_ID,
-		COMPRESSION, MODE, STORE_VECTORS, REMOTE_BUILD, REMOTE_SIZE_MIN,
-		VERSION, ROWS, NODES, DUPLICATES, TOMBSTONES, TOMBSTONE_SHARE, UNWRITTEN,
-		ENTRY, LEVELS, DEGREE, DRIFT, LIST_DRIFT, INDEX_BYTES, META_BYTES, TID_BYTES, LINKS_BYTES,
-		CODE_BYTES, VECTOR_BYTES, UPPER_BYTES, CHAIN_BYTES, CENTRE_BYTES,
-		BLOCK_BYTES, LIST_BYTES, UNUSED_BYTES, MEMORY_BYTES,
-		ESTIMATED_MEMORY, NCOLUMNS
-	};
-	Datum		values[NCOLUMNS];
-	bool		nulls[NCOLUMNS] = {0};
+	InfoRow		row = {0};
 	IndexInfoScan info = {0};
 	Relation	heap;
 	MemoryContext context;
 	MemoryContext old;
 	TupleDesc	tupdesc;
 	KnnStore   *store;
-	uint64		covered = 1;	/* the metapage */
 	double		drift;
-	bool		ivf;
-	const char *model_id;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -353,103 +472,17 @@ knn_index_info(PG_FUNCTION_ARGS)
 	/* the store opens what it can read; the estimate takes levels that exist */
 	if (!KnnShapePossible(&store->shape))
 		KnnReportDamage(info.index, KNN_META_BLOCK, "The metapage's shape is out of range.");
-	ivf = store->shape.method == KNN_METHOD_IVF;
 	info.nblocks = RelationGetNumberOfBlocks(info.index);
 	info.strategy = GetAccessStrategy(BAS_BULKREAD);
 	scan_index(&info);
-	drift = ivf ? -1 : centre_drift(&info);
+	drift = store->shape.method == KNN_METHOD_IVF ? -1 : centre_drift(&info);
 	MemoryContextSwitchTo(old);
 
-	values[METHOD] = CStringGetTextDatum(ivf ? "ivf" : "hnsw");
-	values[SPACE] = CStringGetTextDatum(KnnSpaceName(store->shape.space));
-	values[DATA_TYPE] = CStringGetTextDatum(KnnDataTypeName(store->shape.data_type));
-	values[DIMENSION] = Int32GetDatum((int32) store->shape.dim);
-	values[M] = Int32GetDatum((int32) store->shape.m);
-	values[EF_CONSTRUCTION] = Int32GetDatum((int32) store->shape.ef_construction);
-	/* this one can be changed: what scans use */
-	values[EF_SEARCH] = Int32GetDatum(ivf ? 0 : KnnHnswEfSearch(info.index, &store->shape));
-	nulls[M] = nulls[EF_CONSTRUCTION] = nulls[EF_SEARCH] = ivf;
-	values[NLIST] = Int32GetDatum((int32) store->shape.nlist);
-	values[NPROBES] = Int32GetDatum(ivf ? KnnIvfNprobes(info.index) : 0);
-	values[LISTS] = Int32GetDatum((int32) KnnIvfNlists(store));
-	values[LONGEST_LIST] = Int64GetDatum((int64) info.lists.longest);
-	nulls[NLIST] = nulls[NPROBES] = nulls[LISTS] = nulls[LONGEST_LIST] = !ivf;
-	values[ENCODER] = CStringGetTextDatum(KnnEncodingName(&store->shape));
-	values[PQ_M] = Int32GetDatum((int32) store->shape.pq_m);
-	values[CODE_SIZE] = Int32GetDatum((int32) store->shape.pq_bits);
-	nulls[PQ_M] = nulls[CODE_SIZE] = store->shape.encoding != KNN_ENCODING_PQ;
-	model_id = ivf ? KnnIvfOptionsOf(info.index).code.model_id : KnnHnswOptionsOf(info.index).code.model_id;
-	nulls[MODEL_ID] = model_id == NULL;
-	if (model_id)
-		values[MODEL_ID] = CStringGetTextDatum(model_id);
-	values[COMPRESSION] = CStringGetTextDatum(psprintf("%dx", store->shape.compression));
-	nulls[MODE] = store->shape.mode == KNN_MODE_UNSET;
-	if (!nulls[MODE])
-		values[MODE] = CStringGetTextDatum(store->shape.mode == KNN_MODE_ON_DISK ? "on_disk" : "in_memory");
-	/* bytes and bits are their own codes */
-	values[STORE_VECTORS] = BoolGetDatum(store->shape.vectors != KNN_VECTORS_NONE ||
-										 !knn_encoding_is_float(store->shape.encoding));
-	/* these can be changed too, and count at the next build */
-	nulls[REMOTE_BUILD] = nulls[REMOTE_SIZE_MIN] = ivf;
-	if (!ivf)
-	{
-		KnnHnswOptions options = KnnHnswOptionsOf(info.index);
-
-		values[REMOTE_BUILD] = BoolGetDatum(options.remote_build);
-		values[REMOTE_SIZE_MIN] = Int64GetDatum((int64) options.remote_size_min);
-	}
-	values[VERSION] = Int32GetDatum(KNN_META_VERSION);
-
-	values[ROWS] = Int64GetDatum((int64) info.rows);
-	values[NODES] = Int64GetDatum((int64) info.nodes);
-	values[DUPLICATES] = Int64GetDatum((int64) (info.rows - Min(info.rows, info.nodes - info.tombstones)));
-	values[TOMBSTONES] = Int64GetDatum((int64) info.tombstones);
-	values[TOMBSTONE_SHARE] = Float8GetDatum(info.nodes ? (double) info.tombstones / info.nodes : 0);
-	values[UNWRITTEN] = Int64GetDatum((int64) (info.nflags - info.nodes));
-	values[ENTRY] = Int64GetDatum((int64) store->entry);
-	nulls[ENTRY] = store->entry == KNN_INVALID_ID;
-	values[LEVELS] = level_counts(&info);
-	values[DEGREE] = Float8GetDatum(info.nodes ? (double) info.links / info.nodes : 0);
-	nulls[DEGREE] = info.nodes == 0;
-	values[DRIFT] = Float8GetDatum(drift);
-	nulls[DRIFT] = drift < 0;
-	values[LIST_DRIFT] = Float8GetDatum(info.lists.drift);
-	nulls[LIST_DRIFT] = !ivf || info.lists.drift < 0;
-	/* lists keep equal vectors as they keep others, and there are no links */
-	nulls[DUPLICATES] = nulls[UNWRITTEN] = nulls[LEVELS] = ivf;
-	nulls[ENTRY] |= ivf;
-	nulls[DEGREE] |= ivf;
-
-	values[INDEX_BYTES] = Int64GetDatum((int64) info.nblocks * BLCKSZ);
-	values[META_BYTES] = Int64GetDatum(BLCKSZ);
-	for (int column = KNN_COLUMN_TID; column < KNN_HNSW_COLUMNS_END; column++)
-	{
-		values[TID_BYTES + column - KNN_COLUMN_TID] =
-			Int64GetDatum((int64) info.blocks[column] * BLCKSZ);
-		nulls[TID_BYTES + column - KNN_COLUMN_TID] = ivf && store->columns[column].width == 0;
-	}
-	for (int column = KNN_COLUMN_TID; column < KNN_NCOLUMNS; column++)
-		covered += info.blocks[column];
-	values[BLOCK_BYTES] = Int64GetDatum((int64) info.blocks[KNN_COLUMN_BLOCK] * BLCKSZ);
-	values[LIST_BYTES] = Int64GetDatum((int64) (info.blocks[KNN_COLUMN_HEAD] +
-												info.blocks[KNN_COLUMN_COARSE] +
-												info.blocks[KNN_COLUMN_CENTROID]) * BLCKSZ);
-	nulls[BLOCK_BYTES] = nulls[LIST_BYTES] = !ivf;
-	values[UNUSED_BYTES] = Int64GetDatum((int64) (info.nblocks - Min(covered, info.nblocks)) * BLCKSZ);
-
-	/* what searches read of each node (or pages of lists), without what is left free in pages */
-	values[MEMORY_BYTES] = Int64GetDatum(ivf ?
-										 (int64) (info.blocks[KNN_COLUMN_BLOCK] +
-												  info.blocks[KNN_COLUMN_CODE] +
-												  info.blocks[KNN_COLUMN_COARSE] +
-												  info.blocks[KNN_COLUMN_CENTROID]) * BLCKSZ :
-										 (int64) info.nflags *
-										 (store->columns[KNN_COLUMN_TID].width +
-										  store->columns[KNN_COLUMN_LINKS].width +
-										  store->columns[KNN_COLUMN_CODE].width));
-	values[ESTIMATED_MEMORY] = Int64GetDatum(KnnEstimateIndexMemory(&store->shape, (int64) info.rows));
+	set_shape(&row, &info);
+	set_contents(&row, &info, drift);
+	set_bytes(&row, &info);
 
 	MemoryContextDelete(context);
 	KnnCloseIndex(info.index, heap);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), row.values, row.nulls)));
 }

@@ -103,18 +103,6 @@ static const Key keys[] = {
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
 
-__attribute__((format(printf, 2, 3)))
-static bool
-refuse(builder_error *error, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	return false;
-}
-
 static bool
 check_combination(const Raw *raw, builder_error *error)
 {
@@ -124,20 +112,20 @@ check_combination(const Raw *raw, builder_error *error)
 		knn_encoding_is_float(raw->values.encoding);
 
 	if (!matches)
-		return refuse(error, "vectors of data type \"%s\" have no encoding \"%s\"",
-					  data_type_names[raw->data_type], encoding_names[raw->encoding]);
+		return builder_refuse(error, "vectors of data type \"%s\" have no encoding \"%s\"",
+							  data_type_names[raw->data_type], encoding_names[raw->encoding]);
 	if ((raw->data_type == DATA_BINARY) != hamming)
-		return refuse(error, "vectors of data type \"%s\" have no space \"%s\"",
-					  data_type_names[raw->data_type], space_names[raw->space]);
+		return builder_refuse(error, "vectors of data type \"%s\" have no space \"%s\"",
+							  data_type_names[raw->data_type], space_names[raw->space]);
 	if (raw->data_type == DATA_BINARY && raw->values.dimension % 8 != 0)
-		return refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
-					  raw->values.dimension);
+		return builder_refuse(error, "the dimension of binary vectors is %u, expected a multiple of 8",
+							  raw->values.dimension);
 	if (raw->values.kind == BUILDER_CLUSTER && raw->values.nlist > raw->values.count)
-		return refuse(error, "\"nlist\" of the job is %u, more than its %u vectors",
-					  raw->values.nlist, raw->values.count);
+		return builder_refuse(error, "\"nlist\" of the job is %u, more than its %u vectors",
+							  raw->values.nlist, raw->values.count);
 	if (raw->values.codes && raw->data_type != DATA_FLOAT)
-		return refuse(error, "vectors of data type \"%s\" are their own codes",
-					  data_type_names[raw->data_type]);
+		return builder_refuse(error, "vectors of data type \"%s\" are their own codes",
+							  data_type_names[raw->data_type]);
 	return true;
 }
 
@@ -152,18 +140,18 @@ check_faiss(Raw *raw, builder_error *error)
 
 	if (storage != own[raw->data_type] && storage != STORAGE_NONE &&
 		!(storage == STORAGE_HALF && raw->data_type == DATA_FLOAT))
-		return refuse(error, "vectors of data type \"%s\" are not stored as \"%s\"",
-					  data_type_names[raw->data_type], storage_names[storage]);
+		return builder_refuse(error, "vectors of data type \"%s\" are not stored as \"%s\"",
+							  data_type_names[raw->data_type], storage_names[storage]);
 	raw->values.storage = encodings[storage];
 	if (raw->values.result_format != BUILDER_FORMAT_FAISS)
 		return true;
 	/* faiss's numbers of nodes are int32 */
 	if (raw->values.count > INT32_MAX)
-		return refuse(error, "a result of faiss has at most %d vectors, not %u", INT32_MAX, raw->values.count);
+		return builder_refuse(error, "a result of faiss has at most %d vectors, not %u", INT32_MAX, raw->values.count);
 	if (raw->values.space == KNN_SPACE_L1 || raw->values.space == KNN_SPACE_LINF ||
 		(raw->values.space == KNN_SPACE_COSINE && raw->data_type == DATA_BYTE))
-		return refuse(error, "a result of faiss has no space \"%s\" of vectors of data type \"%s\"",
-					  space_names[raw->space], data_type_names[raw->data_type]);
+		return builder_refuse(error, "a result of faiss has no space \"%s\" of vectors of data type \"%s\"",
+							  space_names[raw->space], data_type_names[raw->data_type]);
 	return true;
 }
 
@@ -249,7 +237,7 @@ builder_job_object(const char *text, size_t length, builder_error *error)
 	error->code = BUILDER_BAD_JOB;
 	if (length > BUILDER_JOB_BYTES)
 	{
-		refuse(error, "the job is longer than %d bytes", BUILDER_JOB_BYTES);
+		builder_refuse(error, "the job is longer than %d bytes", BUILDER_JOB_BYTES);
 		return NULL;
 	}
 	return builder_json_parse(text, length, DEPTH, "job", error);

@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-__attribute__((format(printf, 2, 3)))
-static bool
-refuse(builder_error *error, const char *format,...)
+bool
+builder_refuse(builder_error *error, const char *format,...)
 {
 	va_list		args;
 
@@ -28,7 +27,7 @@ static bool
 no_memory(builder_error *error)
 {
 	error->code = BUILDER_OUT_OF_MEMORY;
-	return refuse(error, "out of memory");
+	return builder_refuse(error, "out of memory");
 }
 
 /* ---- values ---- */
@@ -43,9 +42,9 @@ read_text(const builder_key *key, struct json_object *value, const char *of, cha
 	if (value == NULL)
 		return true;
 	if (text[0] == '\0' && key->kind == BUILDER_KEY_TEXT)
-		return refuse(error, "\"%s\" of the %s is empty", key->name, of);
+		return builder_refuse(error, "\"%s\" of the %s is empty", key->name, of);
 	if (strlen(text) != (size_t) json_object_get_string_len(value))
-		return refuse(error, "\"%s\" of the %s contains a zero byte", key->name, of);
+		return builder_refuse(error, "\"%s\" of the %s contains a zero byte", key->name, of);
 	*to = strdup(text);
 	return *to != NULL || no_memory(error);
 }
@@ -69,8 +68,8 @@ read_word(const builder_key *key, struct json_object *value, const char *of, int
 	for (int i = 0; key->names[i] && length < sizeof(error->detail); i++)
 		length += (size_t) snprintf(error->detail + length, sizeof(error->detail) - length, "%s\"%s\"",
 									i == 0 ? "Known are " : ", ", key->names[i]);
-	return refuse(error, "\"%s\" of the %s is \"%.60s\", which knn-builder does not know",
-				  key->name, of, text);
+	return builder_refuse(error, "\"%s\" of the %s is \"%.60s\", which knn-builder does not know",
+						  key->name, of, text);
 }
 
 static bool
@@ -85,7 +84,7 @@ read_decimal(const builder_key *key, struct json_object *value, const char *of, 
 	*to = strtoull(text, &end, 10);
 	if (length == 0 || length != (size_t) json_object_get_string_len(value) ||
 		strspn(text, "0123456789") != length || errno != 0)
-		return refuse(error, "\"%s\" of the %s is no number below 2^64", key->name, of);
+		return builder_refuse(error, "\"%s\" of the %s is no number below 2^64", key->name, of);
 	return true;
 }
 
@@ -97,9 +96,9 @@ read_number(const builder_key *key, struct json_object *value, const char *of, u
 	int64_t		number = json_object_get_int64(value);
 
 	if (number < 0 || (uint64_t) number < key->least || (uint64_t) number > key->most)
-		return refuse(error, "\"%s\" of the %s is %lld, expected %llu to %llu", key->name, of,
-					  (long long) number, (unsigned long long) key->least,
-					  (unsigned long long) key->most);
+		return builder_refuse(error, "\"%s\" of the %s is %lld, expected %llu to %llu", key->name, of,
+							  (long long) number, (unsigned long long) key->least,
+							  (unsigned long long) key->most);
 	*to = (uint64_t) number;
 	return true;
 }
@@ -110,8 +109,8 @@ read_real(const builder_key *key, struct json_object *value, const char *of, dou
 {
 	*to = json_object_get_double(value);
 	if (!isfinite(*to) || *to < (double) key->least || *to > (double) key->most)
-		return refuse(error, "\"%s\" of the %s is %g, expected %llu to %llu", key->name, of, *to,
-					  (unsigned long long) key->least, (unsigned long long) key->most);
+		return builder_refuse(error, "\"%s\" of the %s is %g, expected %llu to %llu", key->name, of, *to,
+							  (unsigned long long) key->least, (unsigned long long) key->most);
 	return true;
 }
 
@@ -152,7 +151,7 @@ read_value(const builder_key *key, struct json_object *value, const char *of, vo
 	uint64_t	n = 0;
 
 	if (!has_type(key->kind, value))
-		return refuse(error, "\"%s\" of the %s is no %s", key->name, of, type_names[key->kind]);
+		return builder_refuse(error, "\"%s\" of the %s is no %s", key->name, of, type_names[key->kind]);
 	switch (key->kind)
 	{
 		case BUILDER_KEY_TEXT:
@@ -195,7 +194,7 @@ check_names(struct json_object *object, const builder_key *keys, size_t n, const
 		for (size_t i = 0; i < n; i++)
 			known |= strcmp(name, keys[i].name) == 0;
 		if (!known)
-			return refuse(error, "the %s has an unknown key \"%.60s\"", of, name);
+			return builder_refuse(error, "the %s has an unknown key \"%.60s\"", of, name);
 	}
 	return true;
 }
@@ -205,7 +204,7 @@ builder_json_read_known(struct json_object *object, const builder_key *keys, siz
 						const char *of, void *structure, builder_error *error)
 {
 	if (!json_object_is_type(object, json_type_object))
-		return refuse(error, "the %s is no JSON object", of);
+		return builder_refuse(error, "the %s is no JSON object", of);
 	for (size_t i = 0; i < n; i++)
 	{
 		struct json_object *value;
@@ -214,7 +213,7 @@ builder_json_read_known(struct json_object *object, const builder_key *keys, siz
 		{
 			if (keys[i].optional)
 				continue;
-			return refuse(error, "the %s has no \"%s\"", of, keys[i].name);
+			return builder_refuse(error, "the %s has no \"%s\"", of, keys[i].name);
 		}
 		if (!read_value(&keys[i], value, of, structure, error))
 		{
@@ -257,7 +256,7 @@ builder_json_parse(const char *text, size_t length, int depth, const char *of,
 		end++;
 	if (result == json_tokener_success && end == length && object != NULL)
 		return object;
-	refuse(error, "the %s is no JSON object", of);
+	builder_refuse(error, "the %s is no JSON object", of);
 	if (result != json_tokener_success || end < length)
 		snprintf(error->detail, sizeof(error->detail), "At byte %zu of %zu: %s.", end, length,
 				 result == json_tokener_success ? "text after the object" :

@@ -41,6 +41,10 @@ typedef struct builder_key
 	bool		optional;		/* then the structure keeps what it has */
 } builder_key;
 
+/* Set the message of an error that has its code.  Always false. */
+extern bool builder_refuse(builder_error *error, const char *format,...)
+			__attribute__((format(printf, 2, 3)));
+
 /*
  * Text, which need not end with a zero, as one JSON value; *error and NULL when it is
  * none, or one of more levels than depth.  Freed by json_object_put.

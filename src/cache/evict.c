@@ -229,12 +229,6 @@ KnnCacheRemoveIndex(Oid database, Oid relid)
 	return remove_matching(database, relid);
 }
 
-int
-KnnCacheRemoveDatabase(Oid database)
-{
-	return remove_matching(database, InvalidOid);
-}
-
 /*
  * Called before the drop is final.  When it is rolled back, the index is loaded
  * again at its next search.
@@ -249,7 +243,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int subid, void
 	if (class == RelationRelationId)
 		(void) KnnCacheRemoveIndex(MyDatabaseId, object);
 	else if (class == DatabaseRelationId)
-		(void) KnnCacheRemoveDatabase(object);
+		(void) remove_matching(object, InvalidOid);
 }
 
 void

@@ -46,9 +46,8 @@ extern void KnnBreakerTrip(void);
 
 /* ---- by anybody ---- */
 
-/* Remove an index, or those of a database; the number that were there. */
+/* Remove an index; the number that were there. */
 extern int	KnnCacheRemoveIndex(Oid database, Oid relid);
-extern int	KnnCacheRemoveDatabase(Oid database);
 
 /*
  * What has to be done from time to time: expiry, the limit, mirrors whose pins

@@ -5,12 +5,12 @@
 #include "core/cluster_file.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/crc.h"
 #include "core/little_endian.h"
+#include "core/problem.h"
 
 #define MAGIC "KNNLISTS"
 #define ZEROS_FROM 36			/* in the header */
@@ -51,44 +51,32 @@ knn_cluster_file_size(const knn_cluster_file *file)
 
 /* ---- reading ---- */
 
-__attribute__((format(printf, 2, 3)))
-static int
-refuse(knn_cluster_file *file, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(file->problem, sizeof(file->problem), format, args);
-	va_end(args);
-	return KNN_ERROR_FORMAT;
-}
-
 static int
 check_header(knn_cluster_file *file, const uint8_t *header, uint64_t size)
 {
 	uint64_t	count = knn_get32(header + 24) | (uint64_t) knn_get32(header + 28) << 32;
 
 	if (memcmp(header, MAGIC, 8) != 0)
-		return refuse(file, "it does not begin with \"" MAGIC "\"");
+		return knn_refuse(file, "it does not begin with \"" MAGIC "\"");
 	if (knn_get32(header + 8) != KNN_CLUSTER_FILE_VERSION)
-		return refuse(file, "it has version %u, expected %d", knn_get32(header + 8),
-					  KNN_CLUSTER_FILE_VERSION);
+		return knn_refuse(file, "it has version %u, expected %d", knn_get32(header + 8),
+						  KNN_CLUSTER_FILE_VERSION);
 	if (knn_get32(header + 12) != file->unit || knn_get32(header + 16) != (file->floats ? 1 : 0))
-		return refuse(file, "its centroids have %u bytes of kind %u, expected %u of kind %d",
-					  knn_get32(header + 12), knn_get32(header + 16), file->unit, file->floats ? 1 : 0);
+		return knn_refuse(file, "its centroids have %u bytes of kind %u, expected %u of kind %d",
+						  knn_get32(header + 12), knn_get32(header + 16), file->unit, file->floats ? 1 : 0);
 	if (knn_get32(header + 20) != file->nlists)
-		return refuse(file, "it has %u lists, expected %u", knn_get32(header + 20), file->nlists);
+		return knn_refuse(file, "it has %u lists, expected %u", knn_get32(header + 20), file->nlists);
 	if (count != file->count)
-		return refuse(file, "it has %llu vectors, expected %u", (unsigned long long) count,
-					  file->count);
+		return knn_refuse(file, "it has %llu vectors, expected %u", (unsigned long long) count,
+						  file->count);
 	for (int i = ZEROS_FROM; i < KNN_CLUSTER_FILE_HEADER; i++)
 	{
 		if (header[i] != 0)
-			return refuse(file, "byte %d of its header is not zero", i);
+			return knn_refuse(file, "byte %d of its header is not zero", i);
 	}
 	if (size != knn_cluster_file_size(file))
-		return refuse(file, "it is %llu bytes long, expected %llu", (unsigned long long) size,
-					  (unsigned long long) knn_cluster_file_size(file));
+		return knn_refuse(file, "it is %llu bytes long, expected %llu", (unsigned long long) size,
+						  (unsigned long long) knn_cluster_file_size(file));
 	return KNN_OK;
 }
 
@@ -113,7 +101,7 @@ read_part(knn_cluster_file *file, const knn_graph_source *source, uint64_t offse
 	for (uint64_t i = bytes; i < all; i++)
 	{
 		if (to[i] != 0)
-			return refuse(file, "what fills it up is not zero");
+			return knn_refuse(file, "what fills it up is not zero");
 	}
 	return KNN_OK;
 }
@@ -134,14 +122,14 @@ check_parts(knn_cluster_file *file)
 	for (uint64_t i = 0; i < floats; i++)
 	{
 		if (!isfinite(((const float *) file->centroids)[i]))
-			return refuse(file, "centroid %u is not finite", (uint32_t) (i / (file->unit / sizeof(float))));
+			return knn_refuse(file, "centroid %u is not finite", (uint32_t) (i / (file->unit / sizeof(float))));
 	}
 	for (uint32_t i = 0; i < file->count; i++)
 	{
 		if (i % WORDS_AT_ONCE == 0 && file->check)
 			file->check();
 		if (file->lists[i] >= file->nlists)
-			return refuse(file, "vector %u is in list %u of %u", i, file->lists[i], file->nlists);
+			return knn_refuse(file, "vector %u is in list %u of %u", i, file->lists[i], file->nlists);
 	}
 	return KNN_OK;
 }
@@ -184,7 +172,7 @@ read_parts(knn_cluster_file *file, const knn_graph_source *source, uint32_t expe
 	if (result != KNN_OK)
 		return result;
 	if (knn_crc_value(&crc) != expected)
-		return refuse(file, "its checksum is wrong");
+		return knn_refuse(file, "its checksum is wrong");
 	if (file->floats)
 		turn_words(file->centroids, centroid_bytes(file) / sizeof(float));
 	turn_words(file->lists, file->count);
@@ -201,7 +189,7 @@ knn_cluster_file_read(knn_cluster_file *file, const knn_graph_source *source)
 	file->lists = NULL;
 	file->problem[0] = '\0';
 	if (source->size < KNN_CLUSTER_FILE_HEADER)
-		return refuse(file, "it is %llu bytes long", (unsigned long long) source->size);
+		return knn_refuse(file, "it is %llu bytes long", (unsigned long long) source->size);
 	if (!source->read(source->state, 0, header, sizeof(header)))
 		return KNN_ERROR_IO;
 	result = check_header(file, header, source->size);

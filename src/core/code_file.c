@@ -4,12 +4,12 @@
  */
 #include "core/code_file.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/crc.h"
 #include "core/little_endian.h"
+#include "core/problem.h"
 
 #define MAGIC "KNNCODES"
 #define FACTOR_BYTES (3 * sizeof(uint32_t))
@@ -81,18 +81,6 @@ knn_code_file_header(uint8_t header[KNN_CODE_FILE_HEADER], uint32_t width, uint6
 	knn_put32(header + 28, 0);
 }
 
-__attribute__((format(printf, 2, 3)))
-static int
-refuse(knn_code_reader *reader, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(reader->problem, sizeof(reader->problem), format, args);
-	va_end(args);
-	return KNN_ERROR_FORMAT;
-}
-
 static int
 check_header(knn_code_reader *reader, const uint8_t *header, uint64_t size)
 {
@@ -100,19 +88,19 @@ check_header(knn_code_reader *reader, const uint8_t *header, uint64_t size)
 	uint64_t	expected = KNN_CODE_FILE_HEADER + reader->count * reader->width;
 
 	if (memcmp(header, MAGIC, 8) != 0)
-		return refuse(reader, "its codes do not begin with \"" MAGIC "\"");
+		return knn_refuse(reader, "its codes do not begin with \"" MAGIC "\"");
 	if (knn_get32(header + 8) != KNN_CODE_FILE_VERSION)
-		return refuse(reader, "its codes have version %u, expected %d", knn_get32(header + 8),
-					  KNN_CODE_FILE_VERSION);
+		return knn_refuse(reader, "its codes have version %u, expected %d", knn_get32(header + 8),
+						  KNN_CODE_FILE_VERSION);
 	if (knn_get32(header + 12) != reader->width || count != reader->count)
-		return refuse(reader, "it has %llu codes of %u bytes, expected %llu of %u",
-					  (unsigned long long) count, knn_get32(header + 12),
-					  (unsigned long long) reader->count, reader->width);
+		return knn_refuse(reader, "it has %llu codes of %u bytes, expected %llu of %u",
+						  (unsigned long long) count, knn_get32(header + 12),
+						  (unsigned long long) reader->count, reader->width);
 	if (knn_get32(header + 28) != 0)
-		return refuse(reader, "the end of the header of its codes is not zero");
+		return knn_refuse(reader, "the end of the header of its codes is not zero");
 	if (size != expected)
-		return refuse(reader, "its codes are %llu bytes long, expected %llu",
-					  (unsigned long long) size, (unsigned long long) expected);
+		return knn_refuse(reader, "its codes are %llu bytes long, expected %llu",
+						  (unsigned long long) size, (unsigned long long) expected);
 	return KNN_OK;
 }
 
@@ -148,7 +136,7 @@ knn_code_file_read(knn_code_reader *reader, const knn_graph_source *source)
 
 	reader->problem[0] = '\0';
 	if (source->size < KNN_CODE_FILE_HEADER)
-		return refuse(reader, "its codes are %llu bytes long", (unsigned long long) source->size);
+		return knn_refuse(reader, "its codes are %llu bytes long", (unsigned long long) source->size);
 	if (!source->read(source->state, 0, header, sizeof(header)))
 		return KNN_ERROR_IO;
 	result = check_header(reader, header, source->size);
@@ -163,7 +151,7 @@ knn_code_file_read(knn_code_reader *reader, const knn_graph_source *source)
 	knn_crc_init(&crc, KNN_CRC32C);
 	result = read_items(reader, source, buffer, at_once, &crc);
 	if (result == KNN_OK && !reader->again && knn_crc_value(&crc) != knn_get32(header + 24))
-		result = refuse(reader, "the checksum of its codes is wrong");
+		result = knn_refuse(reader, "the checksum of its codes is wrong");
 	reader->allocator.release(reader->allocator.context, buffer);
 	return result;
 }

@@ -2,12 +2,15 @@
  * distance_impl.h
  *		What the implementations of the distance kernels share among themselves.
  *
- * A distance_*.c exports nothing but its tables.  All files are compiled with the
- * same flags on every architecture: a file for another architecture compiles to
- * nothing, and code for CPU features above the baseline carries its own target
- * attribute, so that one binary runs everywhere.
+ * An implementation is distance_NAME.c, which has the kernels between vectors and the
+ * table, and distance_NAME_codes.c with those between codes and a query; the scalar one
+ * is a single file.  They export the table and what it is made of.
  *
- * Only distance*.c and their tests include this.
+ * All files are compiled with the same flags on every architecture: a file for another
+ * architecture compiles to nothing, and code for CPU features above the baseline
+ * carries its own target attribute, so that one binary runs everywhere.
+ *
+ * Only distance*.c, pq_kernels.c and their tests include this.
  */
 #ifndef KNN_CORE_DISTANCE_IMPL_H
 #define KNN_CORE_DISTANCE_IMPL_H
@@ -38,6 +41,64 @@ extern const knn_kernels knn_kernels_neon;
 #ifdef KNN_KERNELS_DOTPROD
 /* needs ARMv8.2 dot product */
 extern const knn_kernels knn_kernels_dotprod;
+#endif
+#endif
+
+/* The integer kernels of distance_NAME_codes.c, and their places in a table. */
+#define KNN_DECLARE_DOT_KERNELS(name) \
+extern int32_t knn_dot_u8s8_##name(const uint8_t *code, const int8_t *query, uint32_t dim); \
+extern void knn_dots_u8s8_##name(const uint8_t *const *codes, uint32_t n, const int8_t *query, \
+								 uint32_t dim, int32_t *out); \
+extern int32_t knn_dot_u4s8_##name(const uint8_t *code, const int8_t *query, uint32_t nbytes); \
+extern int32_t knn_dot_u2s8_##name(const uint8_t *code, const int8_t *query, uint32_t nbytes); \
+extern int32_t knn_dot_u1s8_##name(const uint8_t *code, const int8_t *query, uint32_t nbytes); \
+extern int32_t knn_sum_u8_##name(const uint8_t *code, uint32_t dim)
+
+#define KNN_DOT_KERNELS(name) \
+	.dot_u8s8 = knn_dot_u8s8_##name, \
+	.dots_u8s8 = knn_dots_u8s8_##name, \
+	.dot_u4s8 = knn_dot_u4s8_##name, \
+	.dot_u2s8 = knn_dot_u2s8_##name, \
+	.dot_u1s8 = knn_dot_u1s8_##name, \
+	.sum_u8 = knn_sum_u8_##name
+
+/* Likewise its float kernels. */
+#define KNN_DECLARE_CODE_FLOAT_KERNELS(name) \
+extern float knn_l1_u8f32_##name(const uint8_t *code, const float *query, \
+								 float scale, float offset, uint32_t dim); \
+extern float knn_linf_u8f32_##name(const uint8_t *code, const float *query, \
+								   float scale, float offset, uint32_t dim)
+
+#define KNN_CODE_FLOAT_KERNELS(name) \
+	.l1_u8f32 = knn_l1_u8f32_##name, \
+	.linf_u8f32 = knn_linf_u8f32_##name
+
+/* The kernels of floats and halves, which are static where their table is. */
+#define KNN_FLOAT_KERNELS \
+	.l2_squared_f32 = l2_squared_f32, \
+	.inner_product_f32 = inner_product_f32, \
+	.l1_f32 = l1_f32, \
+	.linf_f32 = linf_f32, \
+	.l2_squared_f16 = l2_squared_f16, \
+	.inner_product_f16 = inner_product_f16, \
+	.l1_f16 = l1_f16, \
+	.linf_f16 = linf_f16, \
+	.l2_squared_f32f16 = l2_squared_f32f16, \
+	.inner_product_f32f16 = inner_product_f32f16, \
+	.f16_to_f32 = f16_to_f32, \
+	.f32_to_f16 = f32_to_f16
+
+#ifdef KNN_KERNELS_X86
+KNN_DECLARE_DOT_KERNELS(avx2);
+KNN_DECLARE_CODE_FLOAT_KERNELS(avx2);
+KNN_DECLARE_DOT_KERNELS(avx512);
+KNN_DECLARE_CODE_FLOAT_KERNELS(avx512);
+#endif
+#ifdef KNN_KERNELS_NEON
+KNN_DECLARE_DOT_KERNELS(neon);
+KNN_DECLARE_CODE_FLOAT_KERNELS(neon);
+#ifdef KNN_KERNELS_DOTPROD
+KNN_DECLARE_DOT_KERNELS(dotprod);
 #endif
 #endif
 

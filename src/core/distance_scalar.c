@@ -270,16 +270,7 @@ f32_to_f16(const float *in, knn_half *out, uint32_t dim)
 
 const knn_kernels knn_kernels_scalar = {
 	.name = "scalar",
-	.l2_squared_f32 = l2_squared_f32,
-	.inner_product_f32 = inner_product_f32,
-	.l1_f32 = l1_f32,
-	.linf_f32 = linf_f32,
-	.l2_squared_f16 = l2_squared_f16,
-	.inner_product_f16 = inner_product_f16,
-	.l1_f16 = l1_f16,
-	.linf_f16 = linf_f16,
-	.l2_squared_f32f16 = l2_squared_f32f16,
-	.inner_product_f32f16 = inner_product_f32f16,
+	KNN_FLOAT_KERNELS,
 	.l2_squared_s8 = l2_squared_s8,
 	.inner_product_s8 = inner_product_s8,
 	.l1_s8 = l1_s8,
@@ -295,6 +286,4 @@ const knn_kernels knn_kernels_scalar = {
 	.linf_u8f32 = linf_u8f32,
 	.lookups_f32 = knn_lookups_f32_scalar,
 	.products_f32 = knn_products_f32_scalar,
-	.f16_to_f32 = f16_to_f32,
-	.f32_to_f16 = f32_to_f16,
 };

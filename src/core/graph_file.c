@@ -4,12 +4,12 @@
  */
 #include "core/graph_file.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/crc.h"
 #include "core/little_endian.h"
+#include "core/problem.h"
 
 #define MAGIC "KNNGRAPH"
 #define READ_AT_ONCE ((size_t) 1 << 20)
@@ -79,18 +79,6 @@ knn_graph_file_size(uint64_t nodes, uint64_t upper_items, uint32_t m)
 
 /* ---- checks ---- */
 
-__attribute__((format(printf, 2, 3)))
-static int
-refuse(knn_graph_file *file, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(file->problem, sizeof(file->problem), format, args);
-	va_end(args);
-	return KNN_ERROR_FORMAT;
-}
-
 static int
 no_memory(knn_graph_file *file)
 {
@@ -108,25 +96,25 @@ check_header(knn_graph_file *file, const uint8_t *header, uint64_t size,
 	uint64_t	upper_items = get64(header + 24);
 
 	if (memcmp(header, MAGIC, 8) != 0)
-		return refuse(file, "it does not begin with \"" MAGIC "\"");
+		return knn_refuse(file, "it does not begin with \"" MAGIC "\"");
 	if (version != KNN_GRAPH_FILE_VERSION)
-		return refuse(file, "it has version %u, expected %u", version, KNN_GRAPH_FILE_VERSION);
+		return knn_refuse(file, "it has version %u, expected %u", version, KNN_GRAPH_FILE_VERSION);
 	file->m = knn_get32(header + 12);
 	if (file->m < 2 || file->m > KNN_GRAPH_FILE_MAX_M)
-		return refuse(file, "its m is %u", file->m);
+		return knn_refuse(file, "its m is %u", file->m);
 	/* so that no size below can overflow */
 	if (nodes >= KNN_INVALID_ID)
-		return refuse(file, "it has %llu nodes", (unsigned long long) nodes);
+		return knn_refuse(file, "it has %llu nodes", (unsigned long long) nodes);
 	if (upper_items > nodes * KNN_MAX_LEVEL || upper_items > UINT32_MAX)
-		return refuse(file, "it has %llu upper items of %llu nodes",
-					  (unsigned long long) upper_items, (unsigned long long) nodes);
+		return knn_refuse(file, "it has %llu upper items of %llu nodes",
+						  (unsigned long long) upper_items, (unsigned long long) nodes);
 	if (lay_out(nodes, upper_items, file->m, layout) != size)
-		return refuse(file, "it is %llu bytes long, expected %llu", (unsigned long long) size,
-					  (unsigned long long) lay_out(nodes, upper_items, file->m, layout));
+		return knn_refuse(file, "it is %llu bytes long, expected %llu", (unsigned long long) size,
+						  (unsigned long long) lay_out(nodes, upper_items, file->m, layout));
 	for (int i = 44; i < KNN_GRAPH_FILE_HEADER; i++)
 	{
 		if (header[i] != 0)
-			return refuse(file, "byte %d of its header is not zero", i);
+			return knn_refuse(file, "byte %d of its header is not zero", i);
 	}
 	file->nodes = (uint32_t) nodes;
 	file->upper_items = (uint32_t) upper_items;
@@ -165,27 +153,27 @@ check_nodes(knn_graph_file *file, uint8_t *bits)
 	{
 		pause_at(file, node);
 		if (file->levels[node] > KNN_MAX_LEVEL)
-			return refuse(file, "node %u has level %u", node, file->levels[node]);
+			return knn_refuse(file, "node %u has level %u", node, file->levels[node]);
 		if (file->old_of_new[node] >= file->nodes || !set_add(bits, file->old_of_new[node]))
-			return refuse(file, "vector %u of node %u does not exist or has another node",
-						  file->old_of_new[node], node);
+			return knn_refuse(file, "vector %u of node %u does not exist or has another node",
+							  file->old_of_new[node], node);
 		if (file->levels[node] > highest)
 			highest = file->levels[node];
 		items += file->levels[node];
 	}
 	if (items != file->upper_items)
-		return refuse(file, "it has %u upper items, its nodes %llu", file->upper_items,
-					  (unsigned long long) items);
+		return knn_refuse(file, "it has %u upper items, its nodes %llu", file->upper_items,
+						  (unsigned long long) items);
 	if (file->nodes == 0)
 	{
 		if (file->entry != KNN_INVALID_ID || file->entry_level != 0)
-			return refuse(file, "it has no nodes, but the entry point %u", file->entry);
+			return knn_refuse(file, "it has no nodes, but the entry point %u", file->entry);
 		return KNN_OK;
 	}
 	if (file->entry >= file->nodes || file->levels[file->entry] != file->entry_level ||
 		file->entry_level != highest)
-		return refuse(file, "its entry point %u on level %u is not on its highest level %u",
-					  file->entry, file->entry_level, highest);
+		return knn_refuse(file, "its entry point %u on level %u is not on its highest level %u",
+						  file->entry, file->entry_level, highest);
 
 	memset(bits, 0, (size_t) file->upper_items / 8 + 1);
 	for (uint32_t node = 0; node < file->nodes; node++)
@@ -197,8 +185,8 @@ check_nodes(knn_graph_file *file, uint8_t *bits)
 		{
 			if (first >= file->upper_items || l >= file->upper_items - first ||
 				!set_add(bits, first + l))
-				return refuse(file, "upper item %u of node %u does not exist or has another node",
-							  first + l, node);
+				return knn_refuse(file, "upper item %u of node %u does not exist or has another node",
+								  first + l, node);
 		}
 	}
 	return KNN_OK;
@@ -212,18 +200,18 @@ check_list(knn_graph_file *file, const uint32_t *row, uint32_t node, uint32_t le
 	uint32_t	most = level == 0 ? 2 * file->m : file->m;
 
 	if (row[0] > most)
-		return refuse(file, "node %u has %u links at level %u", node, row[0], level);
+		return knn_refuse(file, "node %u has %u links at level %u", node, row[0], level);
 	for (uint32_t i = 1; i <= row[0]; i++)
 	{
 		if (row[i] >= file->nodes)
-			return refuse(file, "node %u links to %u of %u nodes", node, row[i], file->nodes);
+			return knn_refuse(file, "node %u links to %u of %u nodes", node, row[i], file->nodes);
 		if (row[i] == node)
-			return refuse(file, "node %u links to itself", node);
+			return knn_refuse(file, "node %u links to itself", node);
 		if (file->levels[row[i]] < level)
-			return refuse(file, "node %u links to %u at level %u, which has level %u",
-						  node, row[i], level, file->levels[row[i]]);
+			return knn_refuse(file, "node %u links to %u at level %u, which has level %u",
+							  node, row[i], level, file->levels[row[i]]);
 		if (marks[row[i]] == mark)
-			return refuse(file, "node %u links to %u twice", node, row[i]);
+			return knn_refuse(file, "node %u links to %u twice", node, row[i]);
 		marks[row[i]] = mark;
 	}
 	return KNN_OK;
@@ -353,11 +341,11 @@ knn_graph_file_open(knn_graph_file *file, const void *bytes, uint64_t size)
 
 	start(file);
 	if (big_endian())
-		return refuse(file, "this processor cannot use it where it is");
+		return knn_refuse(file, "this processor cannot use it where it is");
 	if ((uintptr_t) bytes % 8 != 0)
-		return refuse(file, "it is not aligned in memory");
+		return knn_refuse(file, "it is not aligned in memory");
 	if (size < KNN_GRAPH_FILE_HEADER || size > SIZE_MAX)
-		return refuse(file, "it is %llu bytes long", (unsigned long long) size);
+		return knn_refuse(file, "it is %llu bytes long", (unsigned long long) size);
 	result = check_header(file, p, size, &layout, &expected);
 	if (result != KNN_OK)
 		return result;
@@ -372,7 +360,7 @@ knn_graph_file_open(knn_graph_file *file, const void *bytes, uint64_t size)
 		at += n;
 	}
 	if (knn_crc_value(&crc) != expected)
-		return refuse(file, "its checksum is wrong");
+		return knn_refuse(file, "its checksum is wrong");
 	set_parts(file, p + KNN_GRAPH_FILE_HEADER, &layout);
 	return check_all(file);
 }
@@ -400,7 +388,7 @@ knn_graph_file_read(knn_graph_file *file, const knn_graph_source *source)
 
 	start(file);
 	if (source->size < KNN_GRAPH_FILE_HEADER)
-		return refuse(file, "it is %llu bytes long", (unsigned long long) source->size);
+		return knn_refuse(file, "it is %llu bytes long", (unsigned long long) source->size);
 	if (!source->read(source->state, 0, header, sizeof(header)))
 		return KNN_ERROR_IO;
 	result = check_header(file, header, source->size, &layout, &expected);
@@ -425,7 +413,7 @@ knn_graph_file_read(knn_graph_file *file, const knn_graph_source *source)
 		at += n;
 	}
 	if (knn_crc_value(&crc) != expected)
-		return refuse(file, "its checksum is wrong");
+		return knn_refuse(file, "its checksum is wrong");
 	if (big_endian())
 		swap_words((uint8_t *) file->owned + layout.levels, body - layout.levels);
 	set_parts(file, file->owned, &layout);

@@ -5,10 +5,11 @@
 #include "core/graph_import.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/problem.h"
 
 #define CHECK_EVERY 4096		/* nodes */
 
@@ -18,18 +19,6 @@
  */
 #define STORED_RELATIVE 1e-6
 #define STORED_ABSOLUTE 1e-14
-
-__attribute__((format(printf, 2, 3)))
-static int
-refuse(knn_import *import, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(import->problem, sizeof(import->problem), format, args);
-	va_end(args);
-	return KNN_ERROR_FORMAT;
-}
 
 /* ---- the file against the job ---- */
 
@@ -90,15 +79,15 @@ check_shape(knn_import *import, uint32_t n)
 	const knn_encoder *encoder = &import->graph->encoder;
 
 	if (file->structure != KNN_FAISS_HNSW)
-		return refuse(import, "it has no graph");
+		return knn_refuse(import, "it has no graph");
 	if (file->binary != (encoder->encoding == KNN_ENCODING_BINARY) || !storage_fits(file, encoder->encoding))
-		return refuse(import, "its vectors are not %s", data_type_of(encoder->encoding));
+		return knn_refuse(import, "its vectors are not %s", data_type_of(encoder->encoding));
 	if ((uint32_t) file->dimension != encoder->dim)
-		return refuse(import, "its vectors have %d dimensions, expected %u", file->dimension, encoder->dim);
+		return knn_refuse(import, "its vectors have %d dimensions, expected %u", file->dimension, encoder->dim);
 	if (file->ntotal != n)
-		return refuse(import, "it has %llu vectors, expected %u", (unsigned long long) file->ntotal, n);
+		return knn_refuse(import, "it has %llu vectors, expected %u", (unsigned long long) file->ntotal, n);
 	if (!metric_fits(file->metric, encoder->space))
-		return refuse(import, "its metric %s is another one than the space's", metric_name(file->metric));
+		return knn_refuse(import, "its metric %s is another one than the space's", metric_name(file->metric));
 	return KNN_OK;
 }
 
@@ -124,13 +113,13 @@ check_ids(knn_import *import)
 
 		if (id < 0 || id >= import->n)
 		{
-			result = refuse(import, "id %lld of node %u is none of the %u that were given", (long long) id, i,
-							import->n);
+			result = knn_refuse(import, "id %lld of node %u is none of the %u that were given", (long long) id, i,
+								import->n);
 			break;
 		}
 		if (seen[id / 8] & 1 << id % 8)
 		{
-			result = refuse(import, "id %lld is that of two nodes", (long long) id);
+			result = knn_refuse(import, "id %lld is that of two nodes", (long long) id);
 			break;
 		}
 		seen[id / 8] |= (uint8_t) (1 << id % 8);
@@ -220,13 +209,13 @@ knn_import_begin(knn_import *import, const knn_faiss_file *file, knn_graph *grap
 	for (uint32_t level = 0; level < g->level_count; level++)
 	{
 		if (places_at(g, level) > KNN_IMPORT_MOST_PLACES)
-			return refuse(import, "it has %u places for neighbours at level %u, of at most %u",
-						  places_at(g, level), level, (unsigned) KNN_IMPORT_MOST_PLACES);
+			return knn_refuse(import, "it has %u places for neighbours at level %u, of at most %u",
+							  places_at(g, level), level, (unsigned) KNN_IMPORT_MOST_PLACES);
 		if (places_at(g, level) > import->places)
 			import->places = places_at(g, level);
 	}
 	if (import->places == 0 && n > 1)
-		return refuse(import, "it has no places for neighbours");
+		return knn_refuse(import, "it has no places for neighbours");
 	if (n > 0)
 		look_at_levels(import);
 	import->full_lists = import->leveled && places_at(g, 0) <= 2 * graph->m;

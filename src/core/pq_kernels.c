@@ -6,7 +6,7 @@
  * A look-up is a load whose address is known late.  Gathers of AVX2 make eight of
  * them at once; two codes are worked on together, since each waits for its own sum.
  */
-#include "core/distance_impl.h"
+#include "core/distance_avx2.h"
 
 /* Four sums, so that additions need not wait for each other. */
 static float
@@ -52,11 +52,6 @@ knn_products_f32_scalar(const float *v, uint32_t nv, const float *rows, uint32_t
 }
 
 #ifdef KNN_KERNELS_X86
-
-#include <immintrin.h>
-
-#define TARGET __attribute__((target("avx2,fma,f16c,popcnt")))
-#define INLINE static inline __attribute__((always_inline, target("avx2,fma,f16c,popcnt")))
 
 /* The table's floats for eight parts of a code. */
 INLINE __m256

@@ -166,6 +166,38 @@ slow_number(const char *p, const char *end, int64_t exponent)
 }
 
 /*
+ * The float nearest to w times ten to the power of scale; false when it is not known for
+ * certain.
+ */
+static inline bool
+fast_number(uint64_t w, int64_t scale, float *value)
+{
+	double		d = (double) w;
+	uint64_t	bits;
+	int64_t		distance;
+
+	if (scale > MAX_POWER || scale < -2 * MAX_POWER)
+		return false;
+	if (scale >= 0)
+		d *= powers_of_ten[scale];
+	else if (scale >= -MAX_POWER)
+		d /= powers_of_ten[-scale];
+	else
+		d = d / powers_of_ten[MAX_POWER] / powers_of_ten[-scale - MAX_POWER];
+
+	/* normal floats only, with room for d's own error */
+	if (!(d > 1.2e-38 && d < 3.4e38))
+		return false;
+
+	memcpy(&bits, &d, sizeof(bits));
+	distance = (int64_t) (bits & LOST_MASK) - (int64_t) LOST_HALF;
+	if (distance <= FAST_ERROR_ULPS && distance >= -FAST_ERROR_ULPS)
+		return false;
+	*value = (float) d;
+	return true;
+}
+
+/*
  * Read one number at *pp, leaving *pp behind it.  Only decimal notation is
  * taken: hexadecimal floats are no numbers in SQL.
  */
@@ -268,41 +300,11 @@ parse_number(const char **pp, const char *end, float *out)
 
 	if (w == 0)
 		value = 0.0f;
-	else
+	else if (!fast_number(w, scale, &value))
 	{
-		double		d = (double) w;
-		uint64_t	bits;
-		int64_t		distance;
-		bool		fast = true;
-
-		if (scale >= 0)
-		{
-			if (scale <= MAX_POWER)
-				d *= powers_of_ten[scale];
-			else
-				fast = false;
-		}
-		else if (scale >= -MAX_POWER)
-			d /= powers_of_ten[-scale];
-		else if (scale >= -2 * MAX_POWER)
-			d = d / powers_of_ten[MAX_POWER] / powers_of_ten[-scale - MAX_POWER];
-		else
-			fast = false;
-
-		/* normal floats only, with room for d's own error */
-		if (!(d > 1.2e-38 && d < 3.4e38))
-			fast = false;
-
-		memcpy(&bits, &d, sizeof(bits));
-		distance = (int64_t) (bits & LOST_MASK) - (int64_t) LOST_HALF;
-		if (fast && (distance > FAST_ERROR_ULPS || distance < -FAST_ERROR_ULPS))
-			value = (float) d;
-		else
-		{
-			value = slow_number(digits, p, written);
-			if (isinf(value))
-				return KNN_TEXT_OUT_OF_RANGE;
-		}
+		value = slow_number(digits, p, written);
+		if (isinf(value))
+			return KNN_TEXT_OUT_OF_RANGE;
 	}
 
 	*out = negative ? -value : value;

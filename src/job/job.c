@@ -59,26 +59,14 @@ KnnJobAppendPath(StringInfo json, const KnnJob *job, const char *key, const char
 }
 
 /* "Program "..." did this and that.", and what it said last. */
-pg_attribute_printf(3, 4)
 static bool
-failed(KnnJob *job, KnnJobFailure *failure, const char *format,...)
+failed(KnnJob *job, KnnJobFailure *failure, const char *what)
 {
 	char	   *last = KnnChildLastWords(&job->child);
 	StringInfoData text;
-	va_list		args;
-	int			needed;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "Program \"%s\" ", job->program);
-	for (;;)
-	{
-		va_start(args, format);
-		needed = appendStringInfoVA(&text, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
+	appendStringInfo(&text, "Program \"%s\" %s", job->program, what);
 	appendStringInfoChar(&text, '.');
 	if (last)
 		appendStringInfo(&text, " The last of its standard error is: %s", last);
@@ -143,8 +131,9 @@ ended(KnnJob *job, bool has_result, KnnJobFailure *failure)
 	}
 	if (WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGKILL)
 		failure->hint = pstrdup("The system may have been out of memory.");
-	return failed(job, failure, "%s%s", KnnChildFate(child),
-				  has_result ? ", after its result" : " and without a result");
+	return failed(job, failure,
+				  psprintf("%s%s", KnnChildFate(child),
+						   has_result ? ", after its result" : " and without a result"));
 }
 
 bool
@@ -190,20 +179,24 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 				if (has_result)
 					return failed(job, failure, "did not end after its result");
 				failure->hint = pstrdup("knn.builder_timeout tells how long it may be silent.");
-				return failed(job, failure, "printed nothing for %d ms", job->silence);
+				return failed(job, failure, psprintf("printed nothing for %d ms", job->silence));
 			case KNN_CHILD_LONG_LINE:
-				return failed(job, failure, "printed a line of more than %d bytes that begins with \"%s\"",
-							  KNN_CHILD_LINE_ROOM, KnnQuoteBytes(line, length, SHOWN_BYTES));
+				return failed(job, failure,
+							  psprintf("printed a line of more than %d bytes that begins with \"%s\"",
+									   KNN_CHILD_LINE_ROOM, KnnQuoteBytes(line, length, SHOWN_BYTES)));
 			case KNN_CHILD_TOO_MUCH:
-				return failed(job, failure, "printed more than it can have to say, %llu bytes",
-							  (unsigned long long) job->child.total);
+				return failed(job, failure,
+							  psprintf("printed more than it can have to say, %llu bytes",
+									   (unsigned long long) job->child.total));
 		}
 		if (has_result)
-			return failed(job, failure, "printed something after its result: \"%s\"",
-						  KnnQuoteBytes(line, length, SHOWN_BYTES));
+			return failed(job, failure,
+						  psprintf("printed something after its result: \"%s\"",
+								   KnnQuoteBytes(line, length, SHOWN_BYTES)));
 		if (!KnnMessageParse(line, length, message))
-			return failed(job, failure, "printed what is no message: \"%s\"",
-						  KnnQuoteBytes(line, length, SHOWN_BYTES));
+			return failed(job, failure,
+						  psprintf("printed what is no message: \"%s\"",
+								   KnnQuoteBytes(line, length, SHOWN_BYTES)));
 		switch (message->kind)
 		{
 			case KNN_MESSAGE_PROGRESS:

@@ -367,26 +367,10 @@ knn_repository_validator(PG_FUNCTION_ARGS)
 
 /* ---- a repository ---- */
 
-pg_attribute_printf(2, 3)
 static KnnRepository *
-unusable(KnnJobFailure *failure, const char *format,...)
+unusable(KnnJobFailure *failure, char *detail)
 {
-	StringInfoData text;
-
-	initStringInfo(&text);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&text, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
-	failure->detail = text.data;
+	failure->detail = detail;
 	return NULL;
 }
 
@@ -419,6 +403,9 @@ has_user_mapping(Oid role, Oid server)
 /*
  * The credentials of a role, or that they are the machine's.  Keys and the machine's at
  * once are refused: which of them would be used is not to be guessed.
+ *
+ * Those of the server's environment go wherever the foreign server says, so only one that
+ * a superuser owns may use them.
  */
 static bool
 find_credentials(KnnRepository *repository, const ForeignServer *server, Oid role,
@@ -427,10 +414,10 @@ find_credentials(KnnRepository *repository, const ForeignServer *server, Oid rol
 	const char *source = value_of(server->options, "credentials");
 	const char *role_name = GetUserNameFromId(role, false);
 	const char *quoted = quote_identifier(server->servername);
-	bool		mapped = has_user_mapping(role, server->serverid);
+	bool		environment = getenv("AWS_ACCESS_KEY_ID") != NULL;
 
 	repository->instance = source && strcmp(source, INSTANCE) == 0;
-	if (mapped)
+	if (has_user_mapping(role, server->serverid))
 	{
 		List	   *given = GetUserMapping(role, server->serverid)->options;
 
@@ -440,19 +427,26 @@ find_credentials(KnnRepository *repository, const ForeignServer *server, Oid rol
 	}
 	if (repository->instance && repository->access_key)
 	{
+		failure->detail = psprintf("Repository \"%s\" has option credentials \"%s\", and role \"%s\", the owner of the table, a user mapping with keys.",
+								   server->servername, INSTANCE, role_name);
 		failure->hint = psprintf("ALTER SERVER %s OPTIONS (DROP credentials); uses those of the user mapping, DROP USER MAPPING those of the machine.",
 								 quoted);
-		(void) unusable(failure, "Repository \"%s\" has option credentials \"%s\", and role \"%s\", the owner of the table, a user mapping with keys.",
-						server->servername, INSTANCE, role_name);
 		return false;
 	}
-	if (repository->instance || mapped || getenv("AWS_ACCESS_KEY_ID") != NULL)
+	if (repository->instance || repository->access_key || (environment && superuser_arg(server->owner)))
 		return true;
-	failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives them, "
-							 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server.",
-							 quote_identifier(role_name), quoted);
-	(void) unusable(failure, "Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
-					role_name, server->servername);
+	failure->detail = psprintf("Role \"%s\", the owner of the table, has no credentials for repository \"%s\".",
+							   role_name, server->servername);
+	if (environment)
+		failure->detail = psprintf("%s  Those in the environment of the server are for repositories that a superuser owns.",
+								   failure->detail);
+	if (environment)
+		failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives it some.",
+								 quote_identifier(role_name), quoted);
+	else
+		failure->hint = psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...'); gives them, "
+								 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server.",
+								 quote_identifier(role_name), quoted);
 	return false;
 }
 
@@ -470,22 +464,23 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 	{
 		failure->hint = psprintf("Create it by CREATE SERVER %s FOREIGN DATA WRAPPER %s, or change knn.remote_index_build_repository.",
 								 quoted, WRAPPER);
-		return unusable(failure, "Repository \"%s\" does not exist.", name);
+		return unusable(failure, psprintf("Repository \"%s\" does not exist.", name));
 	}
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
 	{
 		failure->hint = psprintf("knn.remote_index_build_repository takes a server of the foreign-data wrapper %s.", WRAPPER);
-		return unusable(failure, "Server \"%s\" is no repository.", name);
+		return unusable(failure, psprintf("Server \"%s\" is no repository.", name));
 	}
 	type = value_of(server->options, "type");
 	if (type == NULL)
-		return unusable(failure, "Repository \"%s\" has no type.", name);
+		return unusable(failure, psprintf("Repository \"%s\" has no type.", name));
 	if (KnnServerAclCheck(server->serverid, role) != ACLCHECK_OK)
 	{
 		failure->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s; allows it.",
 								 quoted, quote_identifier(role_name));
-		return unusable(failure, "Role \"%s\", the owner of the table, may not use repository \"%s\".",
-						role_name, name);
+		return unusable(failure,
+						psprintf("Role \"%s\", the owner of the table, may not use repository \"%s\".",
+								 role_name, name));
 	}
 
 	repository = palloc0(sizeof(KnnRepository));
@@ -498,8 +493,9 @@ KnnRepositoryOpen(const char *name, Oid role, KnnJobFailure *failure)
 	repository->path_style = is_on(server->options, "path_style");
 	repository->keep_objects = is_on(server->options, "keep_objects");
 	if (repository->container == NULL)
-		return unusable(failure, "Repository \"%s\" has no %s.", name,
-						repository->s3 ? "bucket" : "directory");
+		return unusable(failure,
+						psprintf("Repository \"%s\" has no %s.", name,
+								 repository->s3 ? "bucket" : "directory"));
 	connections = value_of(server->options, "connections");
 	if (connections)
 		(void) parse_int(connections, &repository->connections, 0, NULL);

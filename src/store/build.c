@@ -2,9 +2,8 @@
  * build.c
  *		Bulk writing of the metapage and of columns during an index build.
  *
- * Pages are appended to the relation in block order, or fill blocks that were
- * reserved (reserve.c), and are not logged one by one: the build logs all of them when
- * it is complete.
+ * Pages fill blocks that were reserved (reserve.c), in their order, and are not logged
+ * one by one: the build logs all of them when it is complete.
  */
 #include "postgres.h"
 
@@ -26,34 +25,25 @@ static void
 next_page(KnnColumnWriter *writer)
 {
 	CHECK_FOR_INTERRUPTS();
-	writer->buffer = ReadBufferExtended(writer->index, MAIN_FORKNUM, writer->next,
+	writer->buffer = ReadBufferExtended(writer->index, MAIN_FORKNUM, *writer->next,
 										RBM_ZERO_AND_LOCK, NULL);
-	if (writer->next != P_NEW)
-		writer->next++;
+	(*writer->next)++;
 	KnnPageInit(BufferGetPage(writer->buffer), writer->column);
 	writer->used = 0;
 	writer->items = 0;
 }
 
 void
-KnnColumnWriterBegin(KnnColumnWriter *writer, Relation index,
-					 const KnnColumnShape *shape, KnnColumn column)
+KnnColumnWriterBegin(KnnColumnWriter *writer, Relation index, const KnnColumnShape *columns,
+					 KnnColumn column, BlockNumber *next)
 {
 	writer->index = index;
-	writer->shape = shape;
+	writer->shape = &columns[column];
 	writer->column = column;
-	writer->next = P_NEW;
+	writer->next = next;
 	writer->buffer = InvalidBuffer;
 	writer->used = 0;
 	writer->items = 0;
-}
-
-void
-KnnColumnWriterBeginAt(KnnColumnWriter *writer, Relation index,
-					   const KnnColumnShape *shape, KnnColumn column, BlockNumber first)
-{
-	KnnColumnWriterBegin(writer, index, shape, column);
-	writer->next = first;
 }
 
 void

@@ -481,8 +481,7 @@ typedef struct KnnColumnWriter
 	Relation	index;
 	const KnnColumnShape *shape;
 	KnnColumn	column;
-	BlockNumber next;			/* to be filled; P_NEW for one that is added at
-								 * the end of the relation */
+	BlockNumber *next;			/* to be filled */
 	Buffer		buffer;			/* page being filled, locked; or invalid */
 	uint32		used;			/* bytes of its contents */
 	uint32		items;			/* items in it */
@@ -495,16 +494,12 @@ typedef struct KnnColumnWriter
 extern void KnnReserveBlocks(Relation index, BlockNumber nblocks);
 
 /*
- * Append the items of one column of a new extent at the end of the relation;
- * nothing is logged (the build logs all pages at its end).
+ * Write the items of one column into blocks that were reserved, from *next on, which
+ * becomes the block that follows.
  */
 extern void KnnColumnWriterBegin(KnnColumnWriter *writer, Relation index,
-								 const KnnColumnShape *shape, KnnColumn column);
-
-/* The same into blocks that were reserved, from this one on. */
-extern void KnnColumnWriterBeginAt(KnnColumnWriter *writer, Relation index,
-								   const KnnColumnShape *shape, KnnColumn column,
-								   BlockNumber first);
+								 const KnnColumnShape *columns, KnnColumn column,
+								 BlockNumber *next);
 extern void KnnColumnWriterAppend(KnnColumnWriter *writer, const void *item);
 extern void KnnColumnWriterEnd(KnnColumnWriter *writer);
 

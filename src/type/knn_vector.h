@@ -110,19 +110,8 @@ extern KnnVector *KnnVectorCoerce(KnnVector *v, int32 typmod, struct Node *escon
 
 /* vector_distance.c */
 
-/*
- * What the operator of the space returns.  Both vectors have the same dimension
- * and data type, and the space is defined for it: the caller has checked.
- */
-extern double KnnVectorDistance(KnnSpace space, const KnnVector *a, const KnnVector *b);
-
 /* Euclidean norm, accumulated in double; not for binary. */
 extern double KnnVectorNorm(const KnnVector *v);
-
-/* vector_compare.c */
-
-/* Total order: -1, 0, 1. */
-extern int	KnnVectorCompare(const KnnVector *a, const KnnVector *b);
 
 /*
  * A typmod packs (dim, data_type): dim + (data_type << 16); -1 is none, dim 0 in

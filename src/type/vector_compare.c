@@ -38,8 +38,9 @@ CompareFloats(const float *a, const float *b, uint32 count)
 	return 0;
 }
 
-int
-KnnVectorCompare(const KnnVector *a, const KnnVector *b)
+/* Total order: -1, 0, 1. */
+static int
+CompareVectors(const KnnVector *a, const KnnVector *b)
 {
 	uint32		na = KnnVectorElements(a);
 	uint32		nb = KnnVectorElements(b);
@@ -76,7 +77,7 @@ CompareArguments(FunctionCallInfo fcinfo)
 {
 	KnnVector  *a = PG_GETARG_KNN_VECTOR_P(0);
 	KnnVector  *b = PG_GETARG_KNN_VECTOR_P(1);
-	int			cmp = KnnVectorCompare(a, b);
+	int			cmp = CompareVectors(a, b);
 
 	/* btree and sort call comparisons in contexts that live long */
 	PG_FREE_IF_COPY(a, 0);

@@ -201,29 +201,6 @@ HammingDistance(const KnnVector *a, const KnnVector *b)
 	return (double) knn_kernels_get()->hamming(KnnVectorBits(a), KnnVectorBits(b), a->dim / 8);
 }
 
-double
-KnnVectorDistance(KnnSpace space, const KnnVector *a, const KnnVector *b)
-{
-	switch (space)
-	{
-		case KNN_SPACE_L2:
-			return sqrt(L2Squared(a, b));
-		case KNN_SPACE_INNER_PRODUCT:
-			/* not -x, so that orthogonal vectors are at 0 and not at -0 */
-			return 0.0 - InnerProduct(a, b);
-		case KNN_SPACE_COSINE:
-			return CosineDistance(a, b);
-		case KNN_SPACE_L1:
-			return L1Distance(a, b);
-		case KNN_SPACE_LINF:
-			return LinfDistance(a, b);
-		case KNN_SPACE_HAMMING:
-			return HammingDistance(a, b);
-	}
-	elog(ERROR, "unrecognized space: %d", (int) space);
-	return 0.0;					/* keep the compiler quiet */
-}
-
 /*
  * The last float operand that was converted, and what it became.  A search
  * compares one literal with every row of a table of bytes or halves: comparing
@@ -334,8 +311,9 @@ name(PG_FUNCTION_ARGS) \
 DISTANCE_FUNCTION(knn_vector_l2_distance, KNN_SPACE_L2, sqrt(L2Squared(op.a, op.b)))
 DISTANCE_FUNCTION(knn_vector_l2_squared, KNN_SPACE_L2, L2Squared(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_inner_product, KNN_SPACE_INNER_PRODUCT, InnerProduct(op.a, op.b))
+/* not -x, so that orthogonal vectors are at 0 and not at -0 */
 DISTANCE_FUNCTION(knn_vector_negative_inner_product, KNN_SPACE_INNER_PRODUCT,
-				  KnnVectorDistance(KNN_SPACE_INNER_PRODUCT, op.a, op.b))
+				  0.0 - InnerProduct(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_cosine_distance, KNN_SPACE_COSINE, CosineDistance(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_l1_distance, KNN_SPACE_L1, L1Distance(op.a, op.b))
 DISTANCE_FUNCTION(knn_vector_linf_distance, KNN_SPACE_LINF, LinfDistance(op.a, op.b))

@@ -3,190 +3,28 @@
  *		The program's job "cluster": the lists it makes of generated data, whatever the
  *		vectors and threads; its memory; what it says of bad jobs.
  *
- * KNN_BUILDER in the environment is the program.  How it ends when it is told to is
- * test_builder's.
+ * How it ends when it is told to is test_ending's.
  */
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "bytes_file.h"
+#include "checked_run.h"
 #include "core/cluster_file.h"
 #include "core/code.h"
 #include "core/rotation.h"
-#include "unit.h"
+#include "folder.h"
+#include "vectors.h"
 
 #define DIM 32
-#define SEED 42
 
-static char folder[] = "/tmp/knn-lists-test.XXXXXX";
-static const char *program;
-
-typedef struct Job
-{
-	const char *command;
-	const char *data_type;
-	const char *space;
-	uint32_t	dim;
-	uint32_t	count;
-	uint32_t	nlist;
-	uint32_t	threads;
-	unsigned long long memory;
-} Job;
-
-static const Job plain = {"cluster", "float", "l2", DIM, 5000, 150, 1, 0};
-
-static const char *
-path_of(const char *name)
-{
-	static char paths[4][256];
-	static int	next;
-	char	   *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-	return path;
-}
+static const Job plain = {.data_type = "float", .space = "l2", .dim = DIM, .count = 5000, .threads = 1, .nlist = 150};
 
 static bool
 is(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
-}
-
-static uint32_t
-row_bytes(const Job *job)
-{
-	return is(job->data_type, "float") ? 4 * job->dim : is(job->data_type, "byte") ? job->dim : job->dim / 8;
-}
-
-static void
-write_file(const char *name, const void *bytes, size_t size)
-{
-	FILE	   *file = fopen(path_of(name), "wb");
-
-	if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0)
-		abort();
-}
-
-/* Vectors about some centres, and their ids; the vectors as they are in the file. */
-static uint8_t *
-write_input(const Job *job)
-{
-	uint32_t	bytes = row_bytes(job);
-	uint8_t    *rows = calloc(job->count + 1, bytes);
-	int32_t    *ids = calloc(job->count + 1, sizeof(int32_t));
-	uint64_t	state = 9;
-
-	if (rows == NULL || ids == NULL)
-		abort();
-	for (uint32_t i = 0; i < job->count; i++)
-	{
-		uint64_t	centre = 1 + unit_random(&state) % 60;
-		uint8_t    *row = rows + (size_t) i * bytes;
-		double		norm = 0;
-
-		ids[i] = (int32_t) i;
-		for (uint32_t j = 0; j < job->dim; j++)
-		{
-			double		x = unit_random_float(&centre) + 0.5 * unit_random_float(&state);
-
-			norm += x * x;
-			if (is(job->data_type, "float"))
-				((float *) row)[j] = (float) x;
-			else if (is(job->data_type, "byte"))
-				((int8_t *) row)[j] = (int8_t) (60 * x);
-			else if (x > 0)
-				row[j / 8] |= (uint8_t) (1 << j % 8);
-		}
-		for (uint32_t j = 0; j < job->dim && is(job->space, "cosinesimil") && is(job->data_type, "float"); j++)
-			((float *) row)[j] /= (float) sqrt(norm);
-	}
-	write_file("v", rows, (size_t) bytes * job->count);
-	write_file("i", ids, sizeof(int32_t) * (size_t) job->count);
-	free(ids);
-	return rows;
-}
-
-/* Run a job; the exit status, and its last line. */
-static int
-run_job(const Job *job, const char *last)
-{
-	static char line[4096];
-	char		command[1024];
-	FILE	   *file = fopen(path_of("job"), "w");
-	FILE	   *output;
-	int			status;
-
-	fprintf(file, "{\"job\":\"cluster\",\"version\":1,\"vectors\":\"%s/v\",\"ids\":\"%s/i\",\"result\":\"%s/r\","
-			"\"dimension\":%u,\"count\":%u,\"data_type\":\"%s\",\"space\":\"%s\",\"seed\":\"%d\",\"nlist\":%u,"
-			"\"threads\":%u,\"memory_limit\":%llu}", folder, folder, folder, job->dim, job->count,
-			job->data_type, job->space, SEED, job->nlist, job->threads, job->memory);
-	fclose(file);
-	unlink(path_of("r"));
-	snprintf(command, sizeof(command), "%s %s <%s/job", program, job->command, folder);
-	output = popen(command, "r");
-	line[0] = '\0';
-	while (fgets(line, sizeof(line), output))
-		;
-	status = WEXITSTATUS(pclose(output));
-	UNIT_CHECK(strstr(line, last) != NULL, "status %d, not %s: %s", status, last, line);
-	return status;
-}
-
-static uint8_t *
-read_bytes(uint64_t *size)
-{
-	FILE	   *file = fopen(path_of("r"), "rb");
-	uint8_t    *bytes = calloc(1, 1 << 20);
-
-	if (file == NULL || bytes == NULL)
-		abort();
-	*size = fread(bytes, 1, 1 << 20, file);
-	fclose(file);
-	return bytes;
-}
-
-typedef struct Bytes
-{
-	const uint8_t *bytes;
-	uint64_t	size;
-} Bytes;
-
-static bool
-bytes_read(void *state, uint64_t offset, void *to, size_t n)
-{
-	const Bytes *b = state;
-
-	if (offset + n > b->size)
-		return false;
-	memcpy(to, b->bytes + offset, n);
-	return true;
-}
-
-static int
-files(void)
-{
-	DIR		   *dir = opendir(folder);
-	int			n = 0;
-
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
-static float
-distance_of(const Job *job, const void *a, const void *b)
-{
-	const knn_kernels *k = knn_kernels_get();
-
-	if (is(job->data_type, "binary"))
-		return (float) k->hamming(a, b, job->dim / 8);
-	if (is(job->data_type, "byte"))
-		return (float) k->l2_squared_s8(a, b, job->dim);
-	return is(job->space, "l1") ? k->l1_f32(a, b, job->dim) : k->l2_squared_f32(a, b, job->dim);
 }
 
 /* Each vector is in the list of a centroid that is as near as any, but for a little. */
@@ -199,18 +37,21 @@ check_lists(const Job *job, const uint8_t *rows, const knn_cluster_file *file)
 	double		best = 0;
 	uint32_t	used = 0;
 	uint8_t    *has = calloc(file->nlists, 1);
+	Job			by = *job;
 
-	knn_rotation_init(signs, job->dim, SEED);
+	/* whatever the space, floats are in the list that is nearest by this distance */
+	by.space = is(job->space, "l1") ? "l1" : "l2";
+	knn_rotation_init(signs, job->dim, JOB_SEED);
 	for (uint32_t i = 0; i < job->count; i++)
 	{
 		float		least = INFINITY;
 
-		memcpy(v, rows + (size_t) i * row_bytes(job), row_bytes(job));
+		memcpy(v, rows + (size_t) i * vectors_row_bytes(job), vectors_row_bytes(job));
 		if (file->floats && !is(job->space, "l1"))
 			knn_rotation_apply(signs, (float *) (void *) v, job->dim);
 		for (uint32_t list = 0; list < file->nlists; list++)
 		{
-			float		d = distance_of(job, v, (const uint8_t *) file->centroids + (size_t) file->unit * list);
+			float		d = vectors_distance(&by, v, (const uint8_t *) file->centroids + (size_t) file->unit * list);
 
 			least = d < least ? d : least;
 			chosen += list == file->lists[i] ? d : 0;
@@ -237,26 +78,28 @@ test_kinds(void)
 		Job			job = plain;
 		uint8_t    *rows;
 		uint8_t    *first = NULL;
-		uint64_t	first_size = 0;
+		size_t		first_size = 0;
+		Run			run;
 
 		job.data_type = kinds[k][0];
 		job.space = kinds[k][1];
 		job.dim = is(job.data_type, "binary") ? 256 : DIM;
-		rows = write_input(&job);
+		rows = vectors_write(&job, 0, 1);
 		for (job.threads = 1; job.threads <= 3; job.threads += 2)
 		{
-			uint64_t	size;
+			size_t		size;
 			uint8_t    *bytes;
 
 			unit_case("lists: %s, %s, %u threads", job.data_type, job.space, job.threads);
-			UNIT_CHECK(run_job(&job, "{\"result\":{\"nodes\":5000,") == 0, "status");
-			UNIT_CHECK(files() == 4, "%d files", files());
-			bytes = read_bytes(&size);
+			succeeds(&run, "cluster", &job);
+			UNIT_CHECK(run_number(&run, "{\"nodes\":") == job.count, "%s", run_last_line(&run));
+			UNIT_CHECK(folder_files("") == 4, "%d files", folder_files(""));
+			bytes = folder_read("r", &size);
 			if (first == NULL)
 			{
-				Bytes		b = {bytes, size};
+				Bytes		b = {bytes, size, -1};
 				knn_graph_source source = {&b, size, bytes_read};
-				knn_cluster_file file = {.allocator = knn_malloc_allocator,.unit = row_bytes(&job),
+				knn_cluster_file file = {.allocator = knn_malloc_allocator,.unit = vectors_row_bytes(&job),
 				.floats = is(job.data_type, "float"),.nlists = job.nlist,.count = job.count};
 
 				if (UNIT_CHECK(knn_cluster_file_read(&file, &source) == KNN_OK, "%s", file.problem))
@@ -283,13 +126,14 @@ test_sizes(void)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 	{
 		Job			job = plain;
+		Run			run;
 
 		job.count = sizes[i][0];
 		job.nlist = sizes[i][1];
 		job.threads = 3;
 		unit_case("lists: %u of %u vectors", job.nlist, job.count);
-		free(write_input(&job));
-		UNIT_CHECK(run_job(&job, "{\"result\":") == 0, "status");
+		free(vectors_write(&job, 0, 1));
+		succeeds(&run, "cluster", &job);
 	}
 }
 
@@ -297,15 +141,15 @@ static void
 test_memory(void)
 {
 	Job			job = plain;
+	Run			run;
 
 	unit_case("memory: as much as there is");
-	free(write_input(&job));
+	free(vectors_write(&job, 0, 1));
 	job.memory = 700000;
-	UNIT_CHECK(run_job(&job, "{\"result\":") == 0, "status");
+	succeeds(&run, "cluster", &job);
 	unit_case("memory: too little");
 	job.memory = 100000;
-	UNIT_CHECK(run_job(&job, "150 lists do not fit into the memory") == 1, "status");
-	UNIT_CHECK(files() == 3, "%d files", files());
+	fails("cluster", &job, "\"out_of_memory\"", "150 lists do not fit into the memory");
 }
 
 static void
@@ -315,34 +159,24 @@ test_bad(void)
 
 	unit_case("job: more lists than vectors");
 	job.count = 149;
-	UNIT_CHECK(run_job(&job, "\"nlist\\\" of the job is 150, more than its 149 vectors") == 1, "status");
+	fails("cluster", &job, "\"bad_job\"", "\"nlist\\\" of the job is 150, more than its 149 vectors");
 	unit_case("job: of another command");
 	job = plain;
-	job.command = "build";
-	UNIT_CHECK(run_job(&job, "was given a job \\\"cluster\\\"") == 1, "status");
+	fails("build", &job, "\"bad_job\"", "was given a job \\\"cluster\\\"");
 	unit_case("job: vectors of another length");
-	job.command = "cluster";
 	job.dim = DIM / 2;
-	UNIT_CHECK(run_job(&job, "\"bad_input\"") == 1, "status");
+	fails("cluster", &job, "\"bad_input\"", "bytes long");
 }
 
 int
 main(void)
 {
-	char		command[128];
-
-	program = getenv("KNN_BUILDER");
-	if (program == NULL || mkdtemp(folder) == NULL)
-	{
-		fprintf(stderr, "KNN_BUILDER is not set, or no folder can be made\n");
+	if (!runs_begin())
 		return 1;
-	}
 	test_kinds();
 	test_sizes();
 	test_memory();
 	test_bad();
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	if (system(command) != 0)
-		fprintf(stderr, "%s is left\n", folder);
+	runs_end();
 	return unit_done("test_lists");
 }

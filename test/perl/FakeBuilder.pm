@@ -1,5 +1,5 @@
-# Fake programs in the place of knn-builder (fake_builder.pl), and what is left of
-# them and of the real one: for the tests of one server.
+# Fake programs in the place of knn-builder (fake_builder.pl), builds with them, and what
+# is left of them and of the real one: for the tests of one server.
 
 package FakeBuilder;
 
@@ -10,11 +10,13 @@ use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
 use IPC::Run;
+use KnnTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw(fake_builders program spools children nothing_left start_build);
+our @EXPORT = qw(fake_builders program spools children nothing_left start_build
+  start_with_table build_index build_kind);
 
 my ($node, $dir, $real, %programs);
 
@@ -40,6 +42,48 @@ sub program
 	close $out;
 	chmod 0755, $file;
 	return $programs{$mode} = $file;
+}
+
+# A server, which programs build every index for, with a table t of vectors; and the
+# directory of the programs.
+sub start_with_table
+{
+	my ($rows, $dim, $settings) = @_;
+	fake_builders(start_node("log_min_messages = debug1\nknn.build_external_min = 0\n" . ($settings // '')));
+	$node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
+	load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
+	return ($node, $dir);
+}
+
+# Builds t_idx, "USING ..." that is, with a program; returns status, messages and seconds.
+sub build_index
+{
+	my ($using, $program, $settings) = @_;
+	my $begun = time;
+	my ($rc, undef, $messages) = $node->psql('postgres',
+		"SET knn.builder_path = '$program'; " . ($settings // '') . "; CREATE INDEX t_idx ON t USING $using");
+	return ($rc, $messages, time - $begun);
+}
+
+# An index on a column of another kind, of t's vectors or as many bytes or bits and some
+# twice, is built without a word, and whole.
+sub build_kind
+{
+	my ($data_type, $type, $using, $name) = @_;
+	my $data = $data_type eq 'byte' || $data_type eq 'binary'
+	  ? "SELECT id, (SELECT array_agg((id * (j + 7) * 31) % 256 - 128) FROM generate_series(1, 16) j)::int[]::knn_vector::$type FROM t"
+	  : "SELECT id, v::real[]::knn_vector::$type FROM t";
+	my ($rc, undef, $messages) = $node->psql('postgres', qq{
+		SET client_min_messages = warning;
+		CREATE TABLE kinds (id int, v $type);
+		INSERT INTO kinds $data;
+		INSERT INTO kinds SELECT id + 1000, v FROM kinds WHERE id <= 20;
+		CREATE INDEX kinds_idx ON kinds USING $using;
+		SELECT knn_index_check('kinds_idx', heapallindexed => true);
+		DROP TABLE kinds});
+	is($rc, 0, "$name: built and whole") or diag $messages;
+	is($messages, '', "$name: by the program");
+	return;
 }
 
 # Spool directories; or all temporary files.

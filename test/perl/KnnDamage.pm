@@ -9,13 +9,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use KnnPages;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(damage_node remember_files mutation mutate_bytes try_mutations complain);
-
-my $page_size = 8192;
+our @EXPORT = qw(random_mutations damage_node remember_files mutation mutate_metapage
+  mutate_shape mutate_pages mutate_file mutate_at_random try_mutations complain);
 
 # Damage, wherever it is found (58P01: the segment of a block beyond the table's
 # end); a version of the future.
@@ -25,6 +25,18 @@ my $allowed = qr/^(00000|XX001|XX002|58P01|0A000)$/;
 my $far_away = qr/could not open file .* previous segment is only/;
 
 my (@mutations, @complaints);
+
+# How many mutations are to be at random: this many, or what the environment has in
+# KNN_TEST_MUTATIONS.  Chance begins with KNN_TEST_SEED.
+sub random_mutations
+{
+	my ($default) = @_;
+	my $seed = $ENV{KNN_TEST_SEED} // 20240611;
+	my $n = $ENV{KNN_TEST_MUTATIONS} // $default;
+	srand($seed);
+	note "KNN_TEST_SEED=$seed KNN_TEST_MUTATIONS=$n";
+	return $n;
+}
 
 # A server that does not restart by itself, and whose pages have no checksums.
 sub damage_node
@@ -92,6 +104,131 @@ sub mutate_bytes
 		my $bytes = join '', map { chr } $how eq 'byte' ? $bytes[0] : @bytes;
 		$bytes = substr($bytes, 0, length($$image) - $start);
 		substr($$image, $start, length $bytes) = $bytes;
+	}
+	return;
+}
+
+# Of each field of the metapage, by its offset in the contents: other values.  may(field,
+# value) tells which the check may pass.
+sub mutate_metapage
+{
+	my ($fields, $may) = @_;
+	my %fields = %$fields;
+	for my $i (0 .. 3)
+	{
+		@fields{ "extent $i group", "extent $i items", "extent $i block" } =
+		  map { 80 + 12 * $i + 4 * $_ } 0 .. 2;
+	}
+	for my $field (sort keys %fields)
+	{
+		my $at = $header + $fields{$field};
+		for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
+		{
+			mutation(
+				"metapage $field = $value",
+				!$may->($field, $value),
+				sub {
+					my ($image) = @_;
+					my $old = unpack 'V', peek($image, 'meta', $at, 4);
+					my $new = $value eq 'more' ? $old + 1 : $value eq 'less' ? $old - 1 : $value;
+					poke($image, 'meta', $at, pack('V', $new & 0xFFFFFFFF));
+					# ids given out and not written; room at the end of a page
+					return 'harmless'
+					  if ($field =~ /^used/ && $new > $old) || ($field =~ /items/ && abs($new - $old) == 1);
+					# an extent that is not listed
+					return 'harmless'
+					  if $field =~ /^extent (\d)/ && $1 >= unpack 'V', peek($image, 'meta', $header + $fields{nextents}, 4);
+					return;
+				});
+		}
+	}
+	return;
+}
+
+# The bytes of the metapage's shape, each become greater by a step, but for the mode, which
+# changes nothing that is stored.
+sub mutate_shape
+{
+	my ($step) = @_;
+	for my $at (map { $header + $_ } 8 .. 11, 28, 30, 31)
+	{
+		mutation('metapage shape byte ' . ($at - $header), 1,
+			sub { poke($_[0], 'meta', $at, chr(($step + ord peek($_[0], 'meta', $at, 1)) % 256)) });
+	}
+	return;
+}
+
+# The first page of each column: values { field => [ offset, values ] } of its header and
+# special area, but for those that the check may(column, field, value) pass, and other
+# contents.  others are two columns to take a page from.
+sub mutate_pages
+{
+	my ($columns, $values, $may, @others) = @_;
+	for my $column (@$columns)
+	{
+		for my $field (sort keys %$values)
+		{
+			my ($offset, @values) = @{ $values->{$field} };
+			for my $value (@values)
+			{
+				mutation("$column page $field = $value", !$may->($column, $field, $value),
+					sub { poke($_[0], $column, $offset, pack($field eq 'version' ? 'C' : 'v', $value)) });
+			}
+		}
+		mutation("$column page zeroed", 1, sub { poke($_[0], $column, 0, "\0" x $page_size) });
+		mutation("$column page of random bytes", 1, sub { poke($_[0], $column, 0, random_bytes($page_size)) });
+		my ($other) = grep { $_ ne $column } @others;
+		mutation("$column page is another column's", 1,
+			sub {
+				my ($block) = blocks_of($_[0], $other);
+				poke($_[0], $column, 0, substr(${ $_[0] }, $block * $page_size, $page_size));
+			});
+	}
+	return;
+}
+
+# The file: of these lengths, and with another end.
+sub mutate_file
+{
+	my (@lengths) = @_;
+	for my $length (@lengths)
+	{
+		mutation("file of $length bytes", 1, sub { substr(${ $_[0] }, $length) = '' });
+	}
+	mutation('last page lost', 1, sub { substr(${ $_[0] }, -$page_size) = '' });
+	mutation('random page at the end', 1, sub { ${ $_[0] } .= random_bytes($page_size) });
+	return;
+}
+
+sub random_bytes
+{
+	my ($n) = @_;
+	return join '', map { chr int rand 256 } 1 .. $n;
+}
+
+# At random, so many times, in pages of these columns or any: bytes, runs of bytes, bits,
+# numbers that are small or nearly wrap; for the most part where there is something.
+sub mutate_at_random
+{
+	my ($times, @columns) = @_;
+	for my $n (1 .. $times)
+	{
+		my $how = (qw(byte run bit small))[ $n % 4 ];
+		my $column = $n % 3 == 0 ? undef : $columns[ rand @columns ];
+		my ($which, $where) = (rand, rand);
+		my @bytes = map { int rand 256 } 1 .. 1 + rand 200;
+		mutation(
+			"random $how $n of " . ($column // 'any'), 0,
+			sub {
+				my ($image) = @_;
+				my @blocks = defined $column ? blocks_of($image, $column) : (0 .. length($$image) / $page_size - 1);
+				return unless @blocks;
+				my $block = $blocks[ int($which * @blocks) ];
+				my $lower = unpack 'v', substr($$image, $block * $page_size + 12, 2);
+				my $start = $block * $page_size + int($where * ($n % 5 == 0 ? $page_size : $lower || $page_size));
+				mutate_bytes($image, $start, $how, $n, @bytes);
+				return;
+			});
 	}
 	return;
 }

@@ -8,9 +8,12 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(blocks_of peek poke);
+our @EXPORT = qw($page_size $header $special blocks_of peek poke);
 
-my $page_size = 8192;
+# Bytes of a page, its header, and its special area at the end.
+our $page_size = 8192;
+our $header = 24;
+our $special = 8;
 
 # as numbered in pages (src/store/page.h)
 my @columns = qw(meta tid links code vector upper chain centre block head coarse centroid);

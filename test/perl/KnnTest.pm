@@ -8,12 +8,13 @@ use warnings;
 
 use Exporter 'import';
 use IPC::Run;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  new_settings clustered_vectors load_vectors queries neighbours recall
+  new_settings start_node clustered_vectors load_vectors queries neighbours recall
   rows_lost check_whole_index check_structure wait_until_removable check_entries uses_index start_pgbench
   log_errors %operators
   cache_settings stat_of check_mirror check_empty_cache catch_loading
@@ -42,6 +43,22 @@ shared_buffers = 128MB
 	$settings .= cache_settings('64MB')
 	  if !$options{cache_apart} && ($ENV{KNN_TEST_PRELOAD} // 'on') ne 'off';
 	return $settings;
+}
+
+# A server with the extension, with these settings more; and with a native memory cache
+# of this size (cache => '64MB'), whatever the environment has.  Tests crash it, but not
+# the operating system, so that fsync does not matter.
+sub start_node
+{
+	my ($settings, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new('main');
+	$node->init;
+	$node->append_conf('postgresql.conf',
+		$options{cache} ? new_settings(cache_apart => 1) . cache_settings($options{cache}) : new_settings());
+	$node->append_conf('postgresql.conf', "fsync = off\n" . ($settings // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+	return $node;
 }
 
 # Settings of a server with a native memory cache of some size.

@@ -7,20 +7,13 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
 my $dim = 16;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-# the operating system survives here, so that fsync would not matter
-$node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('restart_after_crash = on');
 queries($node, 30, $dim, 1);
 $node->safe_psql('postgres',
 	"CREATE TABLE pool (id int PRIMARY KEY, v knn_vector($dim)); CREATE SEQUENCE ids START 100000");

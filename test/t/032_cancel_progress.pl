@@ -8,19 +8,13 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dim = 800;
 my $rows = 4000;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-$node->append_conf('postgresql.conf', "fsync = off\nmaintenance_work_mem = 512MB\nwal_level = replica");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node("maintenance_work_mem = 512MB\nwal_level = replica");
 $node->safe_psql(
 	'postgres', qq{
 	CREATE TABLE t (id int, v knn_vector($dim));

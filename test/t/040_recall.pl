@@ -8,16 +8,10 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-$node->append_conf('postgresql.conf', "maintenance_work_mem = 256MB\nfsync = off");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('maintenance_work_mem = 256MB');
 
 # What must be reached with the default options, and with a narrow and a wide
 # search.  The floors are a little below what random levels give at worst.

@@ -10,18 +10,12 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $sample = "$FindBin::RealBin/../../data/sample";
 my $sets = $ENV{KNN_TEST_DATA} // '';
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-$node->append_conf('postgresql.conf', "maintenance_work_mem = 512MB\nfsync = off");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('maintenance_work_mem = 512MB');
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 

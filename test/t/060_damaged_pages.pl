@@ -15,15 +15,8 @@ use KnnDamage;
 use KnnPages;
 use Test::More;
 
-my $seed = $ENV{KNN_TEST_SEED} // 20240611;
-my $random = $ENV{KNN_TEST_MUTATIONS} // 160;
-srand($seed);
-note "KNN_TEST_SEED=$seed KNN_TEST_MUTATIONS=$random";
-
+my $random = random_mutations(160);
 my $copies = 40;
-my $page_size = 8192;
-my $header = 24;
-my $special = 8;
 
 # ---------------------------------------------------------------------------
 # tables: narrow vectors with chains and tombstones, and some that cross pages
@@ -86,68 +79,21 @@ my %fields = (
 	magic => 0, version => 4, dim => 12, m => 16, ef_construction => 20, ef_search => 24,
 	storage => 28, seed => 32, pq => 40, entry => 48, entry_level => 52, used_nodes => 56, used_upper => 60,
 	used_chain => 64, used_centre => 68, nblocks => 72, nextents => 76);
-for my $i (0 .. 3)
-{
-	@fields{ "extent $i group", "extent $i items", "extent $i block" } =
-	  map { 80 + 12 * $i + 4 * $_ } 0 .. 2;
-}
-for my $field (sort keys %fields)
-{
-	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
-	{
-		# values that another index may have as well, and what is told by warnings
-		my $must = $field !~ /^(ef_construction|ef_search|entry)$/ && "$field $value" ne 'pq 0';
-		mutation(
-			"metapage $field = $value",
-			$must,
-			sub {
-				my ($image) = @_;
-				my $old = unpack 'V', peek($image, 'meta', $header + $fields{$field}, 4);
-				my $new = $value eq 'more' ? $old + 1 : $value eq 'less' ? $old - 1 : $value;
-				poke($image, 'meta', $header + $fields{$field}, pack('V', $new & 0xFFFFFFFF));
-				# ids given out and not written; room at the end of a page
-				return 'harmless'
-				  if ($field =~ /^used/ && $new > $old) || ($field =~ /items/ && abs($new - $old) == 1);
-				return;
-			});
-	}
-}
-# but the mode, which changes nothing that is stored
-for my $byte (8 .. 11, 28, 30, 31)
-{
-	mutation("metapage shape byte $byte", 1,
-		sub { poke($_[0], 'meta', $header + $byte, chr((1 + ord peek($_[0], 'meta', $header + $byte, 1)) % 256)) });
-}
+# values that another index may have as well, and what is told by warnings
+mutate_metapage(\%fields,
+	sub { $_[0] =~ /^(ef_construction|ef_search|entry)$/ || "$_[0] $_[1]" eq 'pq 0' });
+mutate_shape(1);
 
 # --- page header and special area of every column
-for my $column (@columns)
-{
-	my %header_fields = (
-		flags => [ 10, 1, 0xFFFF ], pd_lower => [ 12, 0, 24, 100, 8184, 0xFFFF ],
-		pd_upper => [ 14, 0, 1, 0xFFFF ], pd_special => [ 16, 0, 8192, 0xFFFF ],
-		pagesize => [ 18, 0, 0x1004, 0xFFFF ], column => [ $page_size - 8, 0x0109, 0x01FF ],
-		version => [ $page_size - 7, 0, 2 ], unused1 => [ $page_size - 6, 5 ],
-		unused2 => [ $page_size - 4, 5 ], page_id => [ $page_size - 2, 0, 0xFFA0 ]);
-	for my $field (sort keys %header_fields)
-	{
-		my ($offset, @values) = @{ $header_fields{$field} };
-		for my $value (@values)
-		{
-			# an end of contents too far away covers zeroes, as unwritten items are
-			my $must = !($field eq 'pd_lower' && $value == 8184 && $column ne 'meta');
-			mutation("$column page $field = $value", $must,
-				sub { poke($_[0], $column, $offset, pack($field eq 'version' ? 'C' : 'v', $value)) });
-		}
-	}
-	mutation("$column page zeroed", 1, sub { poke($_[0], $column, 0, "\0" x $page_size) });
-	mutation("$column page of random bytes", 1,
-		sub { poke($_[0], $column, 0, join '', map { chr int rand 256 } 1 .. $page_size) });
-	mutation("$column page is another column's", 1,
-		sub {
-			my ($block) = blocks_of($_[0], $column eq 'tid' ? 'links' : 'tid');
-			poke($_[0], $column, 0, substr(${ $_[0] }, $block * $page_size, $page_size));
-		});
-}
+my %header_fields = (
+	flags => [ 10, 1, 0xFFFF ], pd_lower => [ 12, 0, 24, 100, 8184, 0xFFFF ],
+	pd_upper => [ 14, 0, 1, 0xFFFF ], pd_special => [ 16, 0, 8192, 0xFFFF ],
+	pagesize => [ 18, 0, 0x1004, 0xFFFF ], column => [ $page_size - 8, 0x0109, 0x01FF ],
+	version => [ $page_size - 7, 0, 2 ], unused1 => [ $page_size - 6, 5 ],
+	unused2 => [ $page_size - 4, 5 ], page_id => [ $page_size - 2, 0, 0xFFA0 ]);
+# an end of contents too far away covers zeroes, as unwritten items are
+mutate_pages(\@columns, \%header_fields,
+	sub { $_[1] eq 'pd_lower' && $_[2] == 8184 && $_[0] ne 'meta' }, 'tid', 'links');
 
 # --- items
 sub item_mutation
@@ -225,36 +171,11 @@ for my $value ('NaN', 'Inf', '-Inf', 1e30, 1000)
 item_mutation('code: byte', 1, 'code', 13, sub { chr(255 - ord peek($_[1], 'code', $header + 13, 1)) });
 
 # --- the file
-mutation("file of $_ bytes", 1, do { my $n = $_; sub { substr(${ $_[0] }, $n) = '' } })
-  for 0, 1, 100, $page_size, $page_size + 1, 2 * $page_size;
-mutation('last page lost', 1, sub { substr(${ $_[0] }, -$page_size) = '' });
+mutate_file(0, 1, 100, $page_size, $page_size + 1, 2 * $page_size);
 mutation('zero page at the end', 0, sub { ${ $_[0] } .= "\0" x $page_size });
-mutation('random page at the end', 1,
-	sub { ${ $_[0] } .= join '', map { chr int rand 256 } 1 .. $page_size });
 mutation('a page of another block at the end', 1,
 	sub { ${ $_[0] } .= substr(${ $_[0] }, $page_size, $page_size) });
-
-# --- at random: bytes, runs of bytes, bits, numbers that are small or nearly wrap
-for my $n (1 .. $random)
-{
-	my $kind = (qw(byte run bit small))[ $n % 4 ];
-	my $where = rand;
-	my $column = $n % 3 == 0 ? undef : $columns[ rand @columns ];
-	my @bytes = map { int rand 256 } 1 .. 1 + rand 200;
-	mutation(
-		"random $kind $n", 0,
-		sub {
-			my ($image) = @_;
-			my @blocks = defined $column ? blocks_of($image, $column) : (0 .. length($$image) / $page_size - 1);
-			my $block = $blocks[ int($where * @blocks) ];
-			# where there is something, for the most part
-			my $lower = unpack 'v', substr($$image, $block * $page_size + 12, 2);
-			my $at = int(($where * 7919 - int($where * 7919)) * ($n % 5 == 0 ? $page_size : $lower || $page_size));
-			my $start = $block * $page_size + $at;
-			mutate_bytes($image, $start, $kind, $n, @bytes);
-			return;
-		});
-}
+mutate_at_random($random, @columns);
 
 # ---------------------------------------------------------------------------
 # what is done with each damaged index

@@ -13,15 +13,8 @@ use KnnDamage;
 use KnnPages;
 use Test::More;
 
-my $seed = $ENV{KNN_TEST_SEED} // 20240611;
-my $random = $ENV{KNN_TEST_MUTATIONS} // 90;
-srand($seed);
-note "KNN_TEST_SEED=$seed KNN_TEST_MUTATIONS=$random";
-
+my $random = random_mutations(90);
 my $copies = 48;
-my $page_size = 8192;
-my $header = 24;
-my $special = 8;
 
 # ---------------------------------------------------------------------------
 # tables: codes in blocks with vectors elsewhere; both elsewhere, across pages; codes
@@ -110,67 +103,17 @@ my %fields = (
 	magic => 0, version => 4, shape => 8, dim => 12, nlist => 16, ef_construction => 20,
 	nprobes => 24, storage => 28, seed => 32, pq => 40, entry => 48, lists => 52, used_nodes => 56,
 	used_blocks => 60, used_lists => 64, used_centre => 68, nblocks => 72, nextents => 76);
-for my $i (0 .. 3)
-{
-	@fields{ "extent $i group", "extent $i items", "extent $i block" } =
-	  map { 80 + 12 * $i + 4 * $_ } 0 .. 2;
-}
-for my $field (sort keys %fields)
-{
-	for my $value (0, 0x7FFFFFFF, 0xFFFFFFFF, 'more', 'less')
-	{
-		# values that another index may have as well; byte vectors are not rotated
-		my $must = $field !~ /^(nlist|ef_construction|nprobes|seed)$/ && "$field $value" ne 'pq 0';
-		mutation(
-			"metapage $field = $value",
-			$must,
-			sub {
-				my ($image) = @_;
-				my $old = unpack 'V', peek($image, 'meta', $header + $fields{$field}, 4);
-				my $new = $value eq 'more' ? $old + 1 : $value eq 'less' ? $old - 1 : $value;
-				poke($image, 'meta', $header + $fields{$field}, pack('V', $new & 0xFFFFFFFF));
-				# ids given out and not written; room at the end of a page
-				return 'harmless'
-				  if ($field =~ /^used/ && $new > $old) || ($field =~ /items/ && abs($new - $old) == 1);
-				# an extent that is not listed
-				return 'harmless'
-				  if $field =~ /^extent (\d)/ && $1 >= unpack 'V', peek($image, 'meta', $header + $fields{nextents}, 4);
-				return;
-			});
-	}
-}
-
-# its bytes, a level of compression among them that there is not
-for my $byte (8 .. 11, 28, 30, 31)
-{
-	mutation("metapage shape byte $byte", 1,
-		sub { poke($_[0], 'meta', $header + $byte, chr((64 + ord peek($_[0], 'meta', $header + $byte, 1)) % 256)) });
-}
+# values that another index may have as well; byte vectors are not rotated
+mutate_metapage(\%fields,
+	sub { $_[0] =~ /^(nlist|ef_construction|nprobes|seed)$/ || "$_[0] $_[1]" eq 'pq 0' });
+# a level of compression among them that there is not
+mutate_shape(64);
 
 # --- page header and special area of every column
-for my $column (@used)
-{
-	my %header_fields = (
-		pd_lower => [ 12, 0, 24, 0xFFFF ], pd_upper => [ 14, 0 ], pd_special => [ 16, 0, 0xFFFF ],
-		pagesize => [ 18, 0 ], column => [ $page_size - 8, 0x0101, 0x01FF ]);
-	for my $field (sort keys %header_fields)
-	{
-		my ($offset, @values) = @{ $header_fields{$field} };
-		for my $value (@values)
-		{
-			mutation("$column page $field = $value", 1,
-				sub { poke($_[0], $column, $offset, pack('v', $value)) });
-		}
-	}
-	mutation("$column page zeroed", 1, sub { poke($_[0], $column, 0, "\0" x $page_size) });
-	mutation("$column page of random bytes", 1,
-		sub { poke($_[0], $column, 0, join '', map { chr int rand 256 } 1 .. $page_size) });
-	mutation("$column page is another column's", 1,
-		sub {
-			my ($block) = blocks_of($_[0], $column eq 'block' ? 'coarse' : 'block');
-			poke($_[0], $column, 0, substr(${ $_[0] }, $block * $page_size, $page_size));
-		});
-}
+my %header_fields = (
+	pd_lower => [ 12, 0, 24, 0xFFFF ], pd_upper => [ 14, 0 ], pd_special => [ 16, 0, 0xFFFF ],
+	pagesize => [ 18, 0 ], column => [ $page_size - 8, 0x0101, 0x01FF ]);
+mutate_pages(\@used, \%header_fields, sub { 0 }, 'block', 'coarse');
 
 # --- lists
 mutation("head: block $_", 1, do { my $n = $_; sub { poke($_[0], 'head', $header, pack('V', $n)) } })
@@ -294,34 +237,8 @@ for my $value ('NaN', 'Inf', '-Inf', 1e30)
 entry_mutation('code', 0, 1, 'codes', undef, sub { ~peek($_[0], 'block', $_[1], 8) });
 
 # --- the file
-mutation("file of $_ bytes", 1, do { my $n = $_; sub { substr(${ $_[0] }, $n) = '' } })
-  for 0, 100, $page_size, 2 * $page_size + 1;
-mutation('last page lost', 1, sub { substr(${ $_[0] }, -$page_size) = '' });
-mutation('random page at the end', 1,
-	sub { ${ $_[0] } .= join '', map { chr int rand 256 } 1 .. $page_size });
-
-# --- at random: bytes, runs of bytes, bits, numbers that are small or nearly wrap
-for my $n (1 .. $random)
-{
-	my $how = (qw(byte run bit small))[ $n % 4 ];
-	my $column = $used[ rand @used ];
-	my $where = rand;
-	my $which = rand;
-	my @bytes = map { int rand 256 } 1 .. 1 + rand 200;
-	mutation(
-		"random $how $n of $column", 0,
-		sub {
-			my ($image) = @_;
-			my @blocks = blocks_of($image, $column);
-			return unless @blocks;
-			my $block = $blocks[ int($which * @blocks) ];
-			# where there is something
-			my $lower = unpack 'v', substr($$image, $block * $page_size + 12, 2);
-			my $start = $block * $page_size + int($where * $lower);
-			mutate_bytes($image, $start, $how, $n, @bytes);
-			return;
-		});
-}
+mutate_file(0, 100, $page_size, 2 * $page_size + 1);
+mutate_at_random($random, @used);
 
 # ---------------------------------------------------------------------------
 # what is done with each damaged index

@@ -8,19 +8,13 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
 my $dim = 16;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings(cache_apart => 1) . cache_settings('8MB'));
-$node->append_conf('postgresql.conf', 'fsync = off');
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('', cache => '8MB');
 queries($node, 40, $dim, 1);
 $node->safe_psql(
 	'postgres', qq{

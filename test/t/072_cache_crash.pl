@@ -8,7 +8,6 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -16,13 +15,7 @@ use Time::HiRes qw(usleep);
 my $dim = 16;
 my $large_dim = 8;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings(cache_apart => 1) . cache_settings('64MB'));
-# the operating system survives here, so that fsync would not matter
-$node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('restart_after_crash = on', cache => '64MB');
 queries($node, 30, $dim, 1);
 $node->safe_psql(
 	'postgres', qq{

@@ -36,12 +36,7 @@ is(stat_of($idle, 'indices_in_cache'), 2, 'expiry: two indexes are loaded');
 
 # ---------------------------------------------------------------------------
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings(cache_apart => 1) . cache_settings('8MB'));
-$node->append_conf('postgresql.conf', "fsync = off\nmax_prepared_transactions = 2");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
+my $node = start_node('max_prepared_transactions = 2', cache => '8MB');
 queries($node, 20, $dim, 1);
 $node->safe_psql(
 	'postgres', qq{

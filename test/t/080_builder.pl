@@ -11,7 +11,6 @@ use lib "$FindBin::RealBin/../perl";
 
 use FakeBuilder;
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -19,28 +18,12 @@ use Time::HiRes qw(time sleep);
 my $dim = 16;
 my $rows = 200;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-my $dir = fake_builders($node);
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-$node->append_conf('postgresql.conf', "fsync = off\nrestart_after_crash = on\nlog_min_messages = debug1\nknn.build_external_min = 0");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
-$node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
-load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
+my ($node, $dir) = start_with_table($rows, $dim, 'restart_after_crash = on');
 queries($node, 20, $dim, 3);
 my $exact = neighbours($node, 't', '<->', exact => 1);
 my $started = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 
-# Builds an index on t with a program; returns status, messages and seconds.
-sub build
-{
-	my ($program, $settings) = @_;
-	my $begun = time;
-	my ($rc, undef, $messages) = $node->psql('postgres',
-		"SET knn.builder_path = '$program'; " . ($settings // '') . '; CREATE INDEX t_idx ON t USING knn_hnsw (v)');
-	return ($rc, $messages, time - $begun);
-}
+sub build { return build_index('knn_hnsw (v)', @_) }
 
 sub drop { return $node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx') }
 
@@ -86,18 +69,7 @@ foreach my $case (
 {
 	my ($data_type, $space, $type, $with) = @$case;
 	my $name = "$data_type $space $with";
-	my $data = $data_type eq 'byte' || $data_type eq 'binary'
-	  ? "SELECT i, (SELECT array_agg((i * (j + 7) * 31) % 256 - 128) FROM generate_series(1, 16) j)::int[]::knn_vector::$type FROM generate_series(1, $rows) i"
-	  : "SELECT id, v::real[]::knn_vector::$type FROM t";
-	my ($failed, $out, $said) = $node->psql('postgres', qq{
-		CREATE TABLE kinds (id int, v $type);
-		INSERT INTO kinds $data;
-		INSERT INTO kinds SELECT id + 1000, v FROM kinds WHERE id <= 20;
-		CREATE INDEX kinds_idx ON kinds USING knn_hnsw (v knn_vector_${space}_ops) $with;
-		SELECT knn_index_check('kinds_idx', heapallindexed => true);
-		DROP TABLE kinds});
-	is($failed, 0, "$name: built and whole") or diag $said;
-	is($said, '', "$name: by the program");
+	build_kind($data_type, $type, "knn_hnsw (v knn_vector_${space}_ops) $with", $name);
 }
 foreach my $statement (
 	'CREATE INDEX CONCURRENTLY t_idx ON t USING knn_hnsw (v)',

@@ -10,7 +10,6 @@ use lib "$FindBin::RealBin/../perl";
 
 use FakeBuilder;
 use KnnTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -20,24 +19,11 @@ my $real = "$bindir/knn-builder";
 my $dim = 16;
 my $rows = 400;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', new_settings());
-$node->append_conf('postgresql.conf', "fsync = off\nlog_min_messages = debug1\nknn.build_external_min = 0");
-$node->start;
-my $dir = fake_builders($node);
-$node->safe_psql('postgres', 'CREATE EXTENSION knn');
-$node->safe_psql('postgres', "CREATE TABLE t (id int, v knn_vector($dim))");
-load_vectors($node, 't', 1, clustered_vectors($rows, $dim, 2, 8));
+my ($node, $dir) = start_with_table($rows, $dim);
 
-# Builds an index on t with a program; returns status and messages.
-sub build
-{
-	my ($program, $settings) = @_;
-	my ($rc, undef, $messages) = $node->psql('postgres',
-		"SET knn.builder_path = '$program'; " . ($settings // '') . '; CREATE INDEX t_idx ON t USING knn_ivf (v) WITH (nlist = 20)');
-	return ($rc, $messages);
-}
+sub build { return build_index('knn_ivf (v) WITH (nlist = 20)', @_) }
+
+sub drop { return $node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx') }
 
 sub whole
 {
@@ -45,8 +31,6 @@ sub whole
 	is($node->safe_psql('postgres', "SELECT knn_index_check('" . ($index // 't_idx') . "', true, true)"), '', "$name: the index is whole");
 	return;
 }
-
-sub drop { return $node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx') }
 
 # ---------------------------------------------------------------------------
 # a program that does what it should
@@ -77,19 +61,8 @@ foreach my $case (
 {
 	my ($data_type, $space, $type, $with) = @$case;
 	my $name = "$data_type $space$with";
-	my $data = $data_type eq 'byte' || $data_type eq 'binary'
-	  ? "SELECT i, (SELECT array_agg((i * (j + 7) * 31) % 256 - 128) FROM generate_series(1, 16) j)::int[]::knn_vector::$type FROM generate_series(1, $rows) i"
-	  : "SELECT id, v::real[]::knn_vector::$type FROM t";
 	$with = 'nlist = 20' . $with unless $with =~ s/^, (?=nlist)//;
-	my ($failed, undef, $said) = $node->psql('postgres', qq{
-		SET client_min_messages = warning;
-		CREATE TABLE kinds (id int, v $type);
-		INSERT INTO kinds $data;
-		CREATE INDEX kinds_idx ON kinds USING knn_ivf (v knn_vector_${space}_ops) WITH ($with);
-		SELECT knn_index_check('kinds_idx', heapallindexed => true);
-		DROP TABLE kinds});
-	is($failed, 0, "$name: built and whole") or diag $said;
-	is($said, '', "$name: by the program");
+	build_kind($data_type, $type, "knn_ivf (v knn_vector_${space}_ops) WITH ($with)", $name);
 }
 # the vectors beyond memory are in a file
 is((build(program('good'), "SET maintenance_work_mem = '1MB'"))[1], '', 'with little memory');

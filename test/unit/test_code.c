@@ -18,16 +18,6 @@ static const knn_encoding rotated[] = {
 
 #define NDIMS (sizeof(dims) / sizeof(dims[0]))
 
-static void *
-allocate(size_t size)
-{
-	void	   *p = malloc(size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 /* Nearly normal, of deviation 1. */
 static double
 normal(uint64_t *state)
@@ -57,12 +47,12 @@ bench_new(uint32_t dim, knn_space space, knn_encoding encoding, uint64_t seed, c
 	Bench		b;
 
 	b.enc = (knn_encoder) {dim, space, encoding, NULL, NULL, knn_kernels_get(), NULL, NULL};
-	b.signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
-	b.centre = allocate(sizeof(float) * dim);
-	b.scratch = allocate(sizeof(float) * dim);
-	b.code = allocate(knn_code_bytes(encoding, dim));
-	b.q8 = allocate(KNN_QUERY_ROOM(dim));
-	b.qf = allocate(sizeof(float) * KNN_QUERY_ROOM(dim));
+	b.signs = unit_allocate(KNN_ROTATION_SIGN_BYTES(dim));
+	b.centre = unit_allocate(sizeof(float) * dim);
+	b.scratch = unit_allocate(sizeof(float) * dim);
+	b.code = unit_allocate(knn_code_bytes(encoding, dim));
+	b.q8 = unit_allocate(KNN_QUERY_ROOM(dim));
+	b.qf = unit_allocate(sizeof(float) * KNN_QUERY_ROOM(dim));
 	if (knn_encoding_is_float(encoding) && knn_space_rotates(space))
 	{
 		knn_rotation_init(b.signs, dim, seed);
@@ -171,10 +161,10 @@ static void
 try_bounds(knn_space space, knn_encoding encoding, uint32_t dim)
 {
 	uint64_t	state = 77 + dim;
-	float	   *mean = allocate(sizeof(float) * dim);
-	float	   *centre = allocate(sizeof(float) * dim);
-	float	   *vectors = allocate(sizeof(float) * dim * NVECTORS);
-	float	   *queries = allocate(sizeof(float) * dim * NQUERIES);
+	float	   *mean = unit_allocate(sizeof(float) * dim);
+	float	   *centre = unit_allocate(sizeof(float) * dim);
+	float	   *vectors = unit_allocate(sizeof(float) * dim * NVECTORS);
+	float	   *queries = unit_allocate(sizeof(float) * dim * NQUERIES);
 	Tally		direct = {0};
 	Tally		pairs = {0};
 	uint32_t	bits = knn_encoding_bits(encoding);
@@ -208,7 +198,7 @@ try_bounds(knn_space space, knn_encoding encoding, uint32_t dim)
 		const float *w = vectors + (i * 7 + 1) % NVECTORS * dim;
 		knn_code_factors factors;
 		knn_code_factors other;
-		uint8_t    *other_code = allocate(knn_code_bytes(encoding, dim));
+		uint8_t    *other_code = unit_allocate(knn_code_bytes(encoding, dim));
 		knn_query	query;
 
 		/* other rotations for every 30 vectors; the last have no centre */
@@ -283,9 +273,9 @@ test_certain_bounds(void)
 		for (uint32_t dim = 1; dim <= 1000; dim = dim < 40 ? dim + 1 : dim * 3)
 		{
 			uint64_t	state = dim;
-			float	   *mean = allocate(sizeof(float) * dim);
-			float	   *v = allocate(sizeof(float) * dim);
-			float	   *q = allocate(sizeof(float) * dim);
+			float	   *mean = unit_allocate(sizeof(float) * dim);
+			float	   *v = unit_allocate(sizeof(float) * dim);
+			float	   *q = unit_allocate(sizeof(float) * dim);
 			Bench		b;
 
 			for (uint32_t i = 0; i < dim; i++)
@@ -341,12 +331,12 @@ test_layout(void)
 		{
 			uint64_t	state = dim * 3 + 1;
 			Bench		b = bench_new(dim, KNN_SPACE_L2, rotated[e], dim, NULL);
-			float	   *v = allocate(sizeof(float) * dim);
-			float	   *r = allocate(sizeof(float) * dim);
-			int		   *xbar = allocate(sizeof(int) * dim);
+			float	   *v = unit_allocate(sizeof(float) * dim);
+			float	   *r = unit_allocate(sizeof(float) * dim);
+			int		   *xbar = unit_allocate(sizeof(int) * dim);
 			knn_code_factors factors;
 			knn_code_factors again;
-			uint8_t    *code = allocate(knn_code_bytes(rotated[e], dim));
+			uint8_t    *code = unit_allocate(knn_code_bytes(rotated[e], dim));
 			uint32_t	room = knn_code_bytes(rotated[e], dim) * 8 / bits;
 			double		rr = 0;
 			double		rx = 0;
@@ -427,10 +417,10 @@ test_bytes(void)
 		{
 			uint64_t	state = dim + 5;
 			Bench		b = bench_new(dim, spaces[s], KNN_ENCODING_BYTE, 1, NULL);
-			int8_t	   *v = allocate(dim);
-			int8_t	   *q = allocate(dim);
-			float	   *vf = allocate(sizeof(float) * dim);
-			float	   *qf = allocate(sizeof(float) * dim);
+			int8_t	   *v = unit_allocate(dim);
+			int8_t	   *q = unit_allocate(dim);
+			float	   *vf = unit_allocate(sizeof(float) * dim);
+			float	   *qf = unit_allocate(sizeof(float) * dim);
 
 			UNIT_CHECK(knn_code_bytes(KNN_ENCODING_BYTE, dim) == dim, "dim %u", dim);
 			for (int n = 0; n < 6; n++)
@@ -486,8 +476,8 @@ test_binary(void)
 		uint64_t	state = dim;
 		uint32_t	nbytes = dim / 8;
 		Bench		b = bench_new(dim, KNN_SPACE_HAMMING, KNN_ENCODING_BINARY, 1, NULL);
-		uint8_t    *v = allocate(nbytes);
-		uint8_t    *q = allocate(nbytes);
+		uint8_t    *v = unit_allocate(nbytes);
+		uint8_t    *q = unit_allocate(nbytes);
 		knn_code_factors factors;
 		knn_query	query;
 		uint32_t	exact = 0;
@@ -535,8 +525,8 @@ test_extremes(void)
 				uint32_t	dim = few[d];
 				uint64_t	state = 9;
 				Bench		b = bench_new(dim, spaces[s], rotated[e], 5, NULL);
-				float	   *v = allocate(sizeof(float) * dim);
-				float	   *q = allocate(sizeof(float) * dim);
+				float	   *v = unit_allocate(sizeof(float) * dim);
+				float	   *q = unit_allocate(sizeof(float) * dim);
 
 				for (size_t m = 0; m < sizeof(magnitudes) / sizeof(magnitudes[0]); m++)
 				{

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes_file.h"
 #include "core/code_file.h"
 #include "core/crc.h"
 #include "core/rotation.h"
@@ -13,13 +14,6 @@
 #define DIM 37
 #define N 900
 #define HEADER KNN_CODE_FILE_HEADER
-
-typedef struct Bytes
-{
-	uint8_t    *bytes;
-	uint64_t	size;
-	long		until_failure;	/* calls that still succeed; -1: all */
-} Bytes;
 
 static float vectors[N][DIM];
 static float centre[DIM];
@@ -70,19 +64,6 @@ written(const knn_encoder *encoder, uint32_t n)
 	knn_code_file_header(b.bytes, width, n, 0);
 	set_crc(&b);
 	return b;
-}
-
-static bool
-bytes_read(void *state, uint64_t offset, void *to, size_t n)
-{
-	Bytes	   *b = state;
-
-	if (b->until_failure == 0 || offset + n > b->size)
-		return false;
-	if (b->until_failure > 0)
-		b->until_failure--;
-	memcpy(to, b->bytes + offset, n);
-	return true;
 }
 
 /* Items are the encoder's; in order, and each once. */

@@ -16,16 +16,6 @@
 #define UNIT_BYTES 65536
 #define NQUERIES 30
 
-static void *
-allocate(size_t size)
-{
-	void	   *p = malloc(size > 0 ? size : 1);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 /* ---- a flat copy of a built graph ---- */
 
 typedef struct Flat
@@ -45,7 +35,7 @@ make_column(Flat *flat, int which, knn_flat_column *column, uint32_t stride, uin
 	uint32_t	per_unit = UNIT_BYTES / stride;
 	uint32_t	nunits = n / per_unit + 1;
 
-	flat->units[which] = allocate(sizeof(char *) * nunits);
+	flat->units[which] = unit_allocate(sizeof(char *) * nunits);
 	flat->nunits[which] = nunits;
 	for (uint32_t i = nunits; i-- > 0;)
 	{
@@ -166,8 +156,8 @@ make_set(Set *set, uint32_t n, uint32_t dim, knn_space space, knn_encoding encod
 
 	memset(set, 0, sizeof(*set));
 	set->width = knn_encoding_is_float(encoding) ? 4 * dim : dim;
-	v = allocate(set->width);
-	set->queries = allocate(set->width * NQUERIES);
+	v = unit_allocate(set->width);
+	set->queries = unit_allocate(set->width * NQUERIES);
 	memset(v, 0, set->width);
 	memset(set->queries, 0, set->width * NQUERIES);
 	knn_rotation_init(set->signs, dim, 3);

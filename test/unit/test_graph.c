@@ -52,22 +52,12 @@ counter_release(void *context, void *pointer)
 	free(pointer);
 }
 
-static void *
-allocate(size_t size)
-{
-	void	   *p = malloc(size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 /* ---- data ---- */
 
 static float *
 clustered(uint32_t n, uint64_t seed)
 {
-	float	   *v = allocate(sizeof(float) * DIM * n);
+	float	   *v = unit_allocate(sizeof(float) * DIM * n);
 	uint64_t	state = seed;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -212,7 +202,7 @@ hits(const knn_search *s, float kth)
 static void
 check_structure(const knn_graph *graph)
 {
-	uint32_t   *seen = allocate(sizeof(uint32_t) * graph->n);
+	uint32_t   *seen = unit_allocate(sizeof(uint32_t) * graph->n);
 	long		wrong = 0;
 	uint64_t	links = 0;
 
@@ -256,7 +246,7 @@ test_recall(const float *vectors, const float *queries)
 		knn_graph	graph;
 		Reader		reader = {&graph, vectors, NULL, NULL};
 		uint32_t	found = 0;
-		uint16_t   *tags = allocate(sizeof(uint16_t) * N);
+		uint16_t   *tags = unit_allocate(sizeof(uint16_t) * N);
 
 		unit_case("graph: recall, codes of %u bits", knn_encoding_bits(encodings[e]));
 		if (build(&graph, NULL, vectors, N, 16, 100, encodings[e]) != KNN_OK)
@@ -295,7 +285,7 @@ static void
 test_widen(const knn_graph *graph, const float *vectors, const float *queries)
 {
 	Reader		reader = {graph, vectors, NULL, NULL};
-	uint8_t    *seen = allocate(N);
+	uint8_t    *seen = unit_allocate(N);
 	knn_search	s;
 	uint32_t	reached;
 
@@ -350,7 +340,7 @@ test_widen(const knn_graph *graph, const float *vectors, const float *queries)
 static void
 test_dead(const knn_graph *graph, const float *vectors, const float *queries)
 {
-	uint8_t    *dead = allocate(N);
+	uint8_t    *dead = unit_allocate(N);
 	Reader		reader = {graph, vectors, NULL, dead};
 	uint64_t	state = 99;
 	knn_search	s;
@@ -417,8 +407,8 @@ static void
 test_order(const knn_graph *graph)
 {
 	static const uint32_t pages[] = {1, 2, 7, 60, N - 1, N, 2 * N};
-	uint32_t   *old_of_new = allocate(sizeof(uint32_t) * N);
-	uint32_t   *new_of_old = allocate(sizeof(uint32_t) * N);
+	uint32_t   *old_of_new = unit_allocate(sizeof(uint32_t) * N);
+	uint32_t   *new_of_old = unit_allocate(sizeof(uint32_t) * N);
 
 	for (size_t p = 0; p < sizeof(pages) / sizeof(pages[0]); p++)
 	{
@@ -483,7 +473,7 @@ test_small(const float *vectors)
 	/* equal vectors are distinguished by nothing but their ids */
 	unit_case("graph: equal vectors");
 	{
-		float	   *same = allocate(sizeof(float) * DIM * 300);
+		float	   *same = unit_allocate(sizeof(float) * DIM * 300);
 		knn_graph	graph;
 
 		for (uint32_t i = 0; i < 300; i++)
@@ -611,7 +601,7 @@ static void
 test_odd_distances(const knn_graph *graph, const float *vectors, const float *queries)
 {
 	Reader		reader = {graph, vectors, NULL, NULL};
-	uint8_t    *seen = allocate(N);
+	uint8_t    *seen = unit_allocate(N);
 
 	unit_case("graph: distances that are no numbers");
 	for (uint32_t q = 0; q < NQUERIES; q++)

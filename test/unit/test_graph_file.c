@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes_file.h"
 #include "core/graph_file.h"
 #include "core/graph_order.h"
 #include "unit.h"
@@ -13,56 +14,6 @@
 #define N 400
 #define M 4
 #define HEADER KNN_GRAPH_FILE_HEADER
-
-typedef struct Bytes
-{
-	uint8_t    *bytes;
-	uint64_t	size;
-	long		until_failure;	/* calls that still succeed; -1: all */
-} Bytes;
-
-static void *
-allocate(size_t size)
-{
-	void	   *p = malloc(size > 0 ? size : 1);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-static bool
-bytes_write(void *state, uint64_t offset, const void *from, size_t n)
-{
-	Bytes	   *b = state;
-
-	if (b->until_failure == 0)
-		return false;
-	if (b->until_failure > 0)
-		b->until_failure--;
-	if (offset + n > b->size)
-	{
-		b->bytes = realloc(b->bytes, offset + n);
-		if (b->bytes == NULL)
-			abort();
-		b->size = offset + n;
-	}
-	memcpy(b->bytes + offset, from, n);
-	return true;
-}
-
-static bool
-bytes_read(void *state, uint64_t offset, void *to, size_t n)
-{
-	Bytes	   *b = state;
-
-	if (b->until_failure == 0 || offset + n > b->size)
-		return false;
-	if (b->until_failure > 0)
-		b->until_failure--;
-	memcpy(to, b->bytes + offset, n);
-	return true;
-}
 
 /* ---- memory that fails when told to ---- */
 
@@ -234,7 +185,7 @@ set_crc(Bytes *b)
 static void
 refused(const Bytes *whole, uint64_t at, uint32_t word, const char *problem)
 {
-	Bytes		b = {allocate(whole->size), whole->size, -1};
+	Bytes		b = {unit_allocate(whole->size), whole->size, -1};
 	knn_graph_file file;
 	uint32_t	before;
 	int			result;

@@ -21,16 +21,6 @@ nth_dim(uint32_t n)
 	return n < 70 ? n + 1 : n - 70 < NBIG ? big_dims[n - 70] : 0;
 }
 
-static void *
-allocate(size_t size)
-{
-	void	   *p = malloc(size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 static double
 dot(const float *a, const float *b, uint32_t dim)
 {
@@ -49,9 +39,9 @@ test_preserves(void)
 	unit_case("rotation: keeps norms and inner products");
 	for (uint32_t n = 0, dim; (dim = nth_dim(n)) != 0; n++)
 	{
-		uint8_t    *signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
-		float	   *a = allocate(sizeof(float) * dim);
-		float	   *b = allocate(sizeof(float) * dim);
+		uint8_t    *signs = unit_allocate(KNN_ROTATION_SIGN_BYTES(dim));
+		float	   *a = unit_allocate(sizeof(float) * dim);
+		float	   *b = unit_allocate(sizeof(float) * dim);
 		double		aa,
 					bb,
 					ab,
@@ -85,7 +75,7 @@ test_preserves(void)
 static void
 reference(const uint8_t *signs, double *v, uint32_t dim)
 {
-	double	   *t = allocate(sizeof(double) * dim);
+	double	   *t = unit_allocate(sizeof(double) * dim);
 	uint32_t	n = 1;
 
 	while (n * 2 <= dim)
@@ -131,9 +121,9 @@ test_reference(void)
 	unit_case("rotation: agrees with its definition");
 	for (uint32_t n = 0, dim; (dim = nth_dim(n)) != 0; n++)
 	{
-		uint8_t    *signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
-		float	   *v = allocate(sizeof(float) * dim);
-		double	   *r = allocate(sizeof(double) * dim);
+		uint8_t    *signs = unit_allocate(KNN_ROTATION_SIGN_BYTES(dim));
+		float	   *v = unit_allocate(sizeof(float) * dim);
+		double	   *r = unit_allocate(sizeof(double) * dim);
 		double		error = 0;
 
 		/* the definition costs dim^2 */
@@ -197,8 +187,8 @@ test_golden(void)
 	for (size_t g = 0; g < sizeof(golden) / sizeof(golden[0]); g++)
 	{
 		uint32_t	dim = golden[g].dim;
-		uint8_t    *signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
-		float	   *v = allocate(sizeof(float) * dim);
+		uint8_t    *signs = unit_allocate(KNN_ROTATION_SIGN_BYTES(dim));
+		float	   *v = unit_allocate(sizeof(float) * dim);
 		uint64_t	state = 3;
 		uint64_t	hash = UINT64_C(0xcbf29ce484222325);
 		uint64_t	signs_hash;
@@ -239,8 +229,8 @@ test_spreads(void)
 	unit_case("rotation: spreads energy");
 	for (uint32_t n = 0, dim; (dim = nth_dim(n)) != 0; n++)
 	{
-		uint8_t    *signs = allocate(KNN_ROTATION_SIGN_BYTES(dim));
-		float	   *v = allocate(sizeof(float) * dim);
+		uint8_t    *signs = unit_allocate(KNN_ROTATION_SIGN_BYTES(dim));
+		float	   *v = unit_allocate(sizeof(float) * dim);
 		float		max = 0;
 		uint32_t	step = dim > 2000 ? 97 : 1;
 

@@ -108,6 +108,18 @@ unit_done(const char *program)
 	return unit_failed > 0 ? 1 : 0;
 }
 
+/* Memory, of malloc(); never NULL. */
+__attribute__((unused))
+static void *
+unit_allocate(size_t size)
+{
+	void	   *p = malloc(size > 0 ? size : 1);
+
+	if (p == NULL)
+		abort();
+	return p;
+}
+
 /*
  * A reproducible source of pseudo-random numbers (xorshift64*); the state must
  * not be zero.
