@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "builder/instance.h"
+#include "builder/secrets.h"
 
 #define RENEW_BEFORE 300		/* seconds before the end */
 #define RENEW_AGAIN 30			/* seconds, after an answer without newer keys, or none */

@@ -366,9 +366,10 @@ judge(builder_http *http, CURLcode result)
 			return BUILDER_HTTP_UNREACHED;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CERTPROBLEM:
-		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_ISSUER_ERROR:
 			return BUILDER_HTTP_UNTRUSTED;
+		case CURLE_SSL_CACERT_BADFILE:
+			return BUILDER_HTTP_NO_CA;
 		case CURLE_OPERATION_TIMEDOUT:
 			(void) curl_easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
 			return connected > 0 ? BUILDER_HTTP_BROKEN : BUILDER_HTTP_UNREACHED;

@@ -86,6 +86,7 @@ typedef enum builder_http_result
 	BUILDER_HTTP_ANSWERED,		/* whole, with any status */
 	BUILDER_HTTP_UNREACHED,		/* no connection came about */
 	BUILDER_HTTP_UNTRUSTED,		/* the other side's certificate is no good */
+	BUILDER_HTTP_NO_CA,			/* the file of those to trust is no good */
 	BUILDER_HTTP_BROKEN,		/* the connection broke, or stalled */
 	BUILDER_HTTP_UNUSABLE,		/* the answer is too long, or no HTTP */
 	BUILDER_HTTP_STOPPED,		/* read or write returned false */

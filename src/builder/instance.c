@@ -20,6 +20,7 @@
 
 #include "builder/http.h"
 #include "builder/http_text.h"
+#include "builder/secrets.h"
 
 #define SECONDS 2.0				/* for a request: the service is on this machine */
 #define ATTEMPTS 3

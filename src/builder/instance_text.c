@@ -17,18 +17,11 @@
 
 #include "builder/http_text.h"
 #include "builder/json_keys.h"
+#include "builder/secrets.h"
 
 #define DEPTH 4
 #define OF "answer of the metadata service"
 #define COUNT(array) (sizeof(array) / sizeof(array[0]))
-
-void
-builder_secret_free(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
 
 /* ---- times ---- */
 

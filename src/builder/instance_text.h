@@ -49,7 +49,4 @@ extern bool builder_role_read(const char *text, size_t length, char name[BUILDER
  */
 extern bool builder_container_url_is_good(const char *url);
 
-/* Free memory that holds a secret; text may be NULL. */
-extern void builder_secret_free(char *text);
-
 #endif

@@ -118,8 +118,9 @@ builder_before_end(void (*call) (void *state, bool failed), void *state)
 	before_end_state = state;
 }
 
-void
-builder_fail(const builder_error *error)
+/* An error as a line of a kind, "error" or "warning". */
+static int
+write_error(const char *kind, const builder_error *error)
 {
 	char		message[6 * sizeof(error->message) + 8];
 	char		detail[6 * sizeof(error->detail) + 8];
@@ -127,18 +128,24 @@ builder_fail(const builder_error *error)
 	char		line[sizeof(message) + sizeof(detail) + sizeof(hint) + 128];
 	int			length;
 
-	begin_ending();
-	if (before_end)
-		before_end(before_end_state, true);
 	escape(message, sizeof(message), error->message);
 	escape(detail, sizeof(detail), error->detail);
 	escape(hint, sizeof(hint), error->hint);
-	length = snprintf(line, sizeof(line), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\","
+	length = snprintf(line, sizeof(line), "{\"%s\":{\"code\":\"%s\",\"message\":\"%s\","
 					  "\"detail\":\"%s\",\"hint\":\"%s\"%s}}\n",
-					  error->code, message, detail, hint,
+					  kind, error->code, message, detail, hint,
 					  error->terminal ? ",\"terminal\":true" : "");
+	return write_line(line, (size_t) length);
+}
+
+void
+builder_fail(const builder_error *error)
+{
+	begin_ending();
+	if (before_end)
+		before_end(before_end_state, true);
 	remove_unfinished();
-	(void) write_line(line, (size_t) length);
+	(void) write_error("error", error);
 	_exit(1);
 }
 
@@ -208,6 +215,13 @@ builder_progress(const char *phase, uint64_t done, uint64_t total)
 					  "{\"progress\":{\"phase\":\"%s\",\"done\":%llu,\"total\":%llu}}\n",
 					  phase, (unsigned long long) done, (unsigned long long) total);
 	if (!write_line(line, (size_t) length))
+		nobody_listens();
+}
+
+void
+builder_warning(const builder_error *warning)
+{
+	if (!write_error("warning", warning))
 		nobody_listens();
 }
 

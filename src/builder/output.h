@@ -22,6 +22,7 @@
 #define BUILDER_NOT_INSTALLED "not_installed"
 #define BUILDER_INTERNAL "internal"
 #define BUILDER_REMOTE "remote"			/* a build service refused, failed, was not reached */
+#define BUILDER_UNREACHED "unreached"	/* a build service that may be there again soon */
 #define BUILDER_REPOSITORY "repository"	/* an object store did */
 #define BUILDER_NOT_FOUND "not_found"
 #define BUILDER_EXISTS "exists"			/* an object that was not to be overwritten */
@@ -54,6 +55,9 @@ extern void builder_result(uint64_t nodes, double seconds, uint32_t threads,
 
 /* The same of a training: bytes of the model's file. */
 extern void builder_trained(uint64_t bytes, double seconds, uint32_t threads);
+
+/* A warning line: what is told, message, detail and hint, does not end the job. */
+extern void builder_warning(const builder_error *warning);
 
 /* Numbers of the whole job up to now, as a line. */
 typedef struct builder_counter

@@ -2,8 +2,9 @@
  * remote.c
  *		Builds by a service elsewhere; see remote.h.
  *
- * The job's vectors and ids go to the object store, the service is asked to build and then
- * how far it is, its file is fetched, the objects are removed, and the file is converted.
+ * The service is greeted, since what it will not take need not be uploaded.  The job's
+ * vectors and ids go to the object store, the service is asked to build and then how far it
+ * is, its file is fetched, the objects are removed, and the file is converted.
  * Objects are removed whatever happens, as far as there is time: a signal is only noted
  * until the last one is gone.  A service that may still be at work, or have a file that is
  * not fetched, is told before, since it reads some objects and writes one.
@@ -11,7 +12,6 @@
 #include "builder/remote.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@
 #include "builder/remote_job.h"
 #include "builder/remote_service.h"
 #include "builder/repository.h"
+#include "builder/secrets.h"
 #include "builder/wait.h"
 
 #define END_SECONDS 10			/* to give up the job and remove all objects after a failure */
@@ -30,6 +31,8 @@
 #define GIVE_UP_SECONDS_CANCELLED 0.8
 #define REMOVE_SECONDS_LEAST 0.2
 #define FIRST_INTERVALS 3		/* of polling, before the first question */
+#define PATIENCE_INTERVALS 12	/* for a service that cannot be reached: it may be restarting */
+#define TELL_SECONDS 1			/* whoever waits for us wants to hear of us that often */
 
 /* in the order of names */
 typedef enum Counter
@@ -60,6 +63,8 @@ typedef struct Remote
 	char	   *graph;			/* what is expected: the service may name another */
 	char	   *named;
 	char	   *file;			/* the graph's local file */
+	uint32_t	nleft;			/* objects that could not be removed */
+	builder_error left;			/* about the first of them */
 } Remote;
 
 /* ---- numbers ---- */
@@ -94,10 +99,32 @@ count(Remote *remote, bool ok, Counter success, Counter failure)
 
 /* ---- progress and cancelling ---- */
 
+/* What was told last, and when. */
+static struct
+{
+	const char *phase;
+	uint64_t	done;
+	uint64_t	total;
+	double		at;
+}			told;
+
+static void
+tell(const char *phase, uint64_t done, uint64_t total)
+{
+	told.phase = phase;
+	told.done = done;
+	told.total = total;
+	told.at = builder_now();
+	builder_progress(phase, done, total);
+}
+
+/* Of the main thread alone.  A request may take long, and is no silence. */
 static bool
 goes_on(void *state)
 {
 	(void) state;
+	if (told.phase && builder_now() - told.at >= TELL_SECONDS)
+		tell(told.phase, told.done, told.total);
 	return !builder_signalled();
 }
 
@@ -115,7 +142,7 @@ tell_transfer(void *state, uint64_t done, uint64_t total)
 {
 	const Phase *phase = state;
 
-	builder_progress(phase->name, phase->before + done, phase->total ? phase->total : total);
+	tell(phase->name, phase->before + done, phase->total ? phase->total : total);
 	return goes_on(NULL);
 }
 
@@ -139,7 +166,7 @@ append(const char *text, const char *ending)
 
 /* ---- the end of objects ---- */
 
-/* Trouble here is not the job's; stderr is for whoever looks into the log. */
+/* Trouble here does not fail the job, but somebody has to remove the object. */
 static void
 remove_object(Remote *remote, char **key)
 {
@@ -147,10 +174,28 @@ remove_object(Remote *remote, char **key)
 
 	if (*key == NULL)
 		return;
-	if (!builder_repository_remove(remote->repository, *key, &error))
-		fprintf(stderr, "object \"%s\" was left behind: %s %s\n", *key, error.message, error.detail);
+	if (!builder_repository_remove(remote->repository, *key, &error) && remote->nleft++ == 0)
+	{
+		snprintf(remote->left.detail, sizeof(remote->left.detail), "The first is \"%.200s\": %.150s%s%.150s",
+				 *key, error.message, error.detail[0] ? ": " : "", error.detail);
+		snprintf(remote->left.hint, sizeof(remote->left.hint),
+				 "Remove them, and let the server's key delete objects, or let the bucket's rules expire them.");
+	}
 	free(*key);
 	*key = NULL;
+}
+
+static void
+tell_left(Remote *remote)
+{
+	if (remote->nleft == 0)
+		return;
+	remote->left.code = BUILDER_REPOSITORY;
+	snprintf(remote->left.message, sizeof(remote->left.message),
+			 remote->nleft == 1 ? "an object of the build was left in the object store" :
+			 "%u objects of the build were left in the object store", remote->nleft);
+	builder_warning(&remote->left);
+	remote->nleft = 0;
 }
 
 /* What there is for the end, if it begins now. */
@@ -172,6 +217,7 @@ remove_objects(Remote *remote, double seconds)
 	remove_object(remote, &remote->ids);
 	remove_object(remote, &remote->graph);
 	remove_object(remote, &remote->named);
+	tell_left(remote);
 }
 
 /* Nobody waits for the service any more, or wants its file. */
@@ -243,18 +289,35 @@ upload(Remote *remote, builder_error *error)
 	return true;
 }
 
+/*
+ * Is a service that cannot be reached (the error) to be asked again, if it could not be
+ * since then?  False also when it was something else.
+ */
+static bool
+may_return(const Remote *remote, double since, const builder_error *error)
+{
+	return strcmp(error->code, BUILDER_UNREACHED) == 0 &&
+		builder_now() - since < PATIENCE_INTERVALS * remote->job.poll_interval;
+}
+
 static bool
 submit(Remote *remote, builder_error *error)
 {
 	char	   *body = builder_remote_request(&remote->job, remote->vectors, remote->ids);
 	char		id[3 * BUILDER_REMOTE_TEXT];
+	double		start = builder_now();
 	bool		ok;
 
 	if (body == NULL)
 		builder_fail_memory();
 	/* from now on the service may write it */
 	remote->graph = append(remote->job.object, ".faiss");
-	ok = builder_service_submit(remote->service, body, id, error);
+	tell("remote", 0, 0);
+	while (!(ok = builder_service_submit(remote->service, body, id, error)) &&
+		   may_return(remote, start, error) && builder_wait(remote->job.poll_interval, &going))
+		;
+	if (builder_signalled() && !ok)
+		builder_error_set(error, BUILDER_CANCELLED, "the job was cancelled");
 	if (ok)
 		strcpy(remote->id, id);
 	free(body);
@@ -275,7 +338,7 @@ sleep_until_next(const Remote *remote, double intervals, double start, builder_e
 	{
 		double		now = builder_now();
 
-		builder_progress("remote", (uint64_t) (now - start), (uint64_t) ceil(timeout));
+		tell("remote", (uint64_t) (now - start), 0);
 		if (now >= until)
 			return true;
 		if (!builder_wait(until - now < 1 ? until - now : 1, &going))
@@ -288,26 +351,35 @@ await(Remote *remote, builder_remote_status *status, builder_error *error)
 {
 	double		start = builder_now();
 	double		intervals = FIRST_INTERVALS;
+	double		lost = 0;		/* when it was first not reached; 0: it was */
+	double		left;
 
-	for (;;)
+	/* the last question is at the end of the time, the only one if that is short */
+	do
 	{
-		double		left;
+		double		asked;
 		bool		ok;
 
 		ok = sleep_until_next(remote, intervals, start, error);
 		remote->counters[WAITING_TIME] = milliseconds_since(start);
 		if (!ok)
 			return false;
-		left = start + remote->job.timeout - builder_now();
-		if (left <= 0)
-			break;
 		intervals = 1;
+		asked = builder_now();
+		left = start + remote->job.timeout - asked;
 		ok = count(remote, builder_service_ask(remote->service, remote->id, left > 1 ? left : 1,
 											   status, error),
 				   STATUS_REQUEST_SUCCESS, STATUS_REQUEST_FAILURE);
 		remote->counters[WAITING_TIME] = milliseconds_since(start);
 		if (!ok)
-			return false;
+		{
+			if (lost == 0)
+				lost = asked;
+			if (left <= 0 || !may_return(remote, lost, error))
+				return false;
+			continue;
+		}
+		lost = 0;
 		if (status->state == BUILDER_REMOTE_COMPLETED)
 		{
 			/* the file may be kept then, even if it cannot be fetched */
@@ -323,7 +395,7 @@ await(Remote *remote, builder_remote_status *status, builder_error *error)
 					 status->message[0] ? status->message : "It does not say why.");
 			return false;
 		}
-	}
+	} while (left > 0);
 	builder_error_set(error, BUILDER_REMOTE, "the build service did not finish within %.0f s",
 					  remote->job.timeout);
 	snprintf(error->hint, sizeof(error->hint),
@@ -379,13 +451,17 @@ run(Remote *remote)
 	remote->service = builder_service_open(&remote->job, &going);
 	if (remote->service == NULL)
 		builder_fail_memory();
-	if (!count(remote, upload(remote, &error), WRITE_SUCCESS, WRITE_FAILURE) ||
+	if ((!builder_service_greet(remote->service, &error) &&
+		 !count(remote, false, BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE)) ||
+		!count(remote, upload(remote, &error), WRITE_SUCCESS, WRITE_FAILURE) ||
 		!count(remote, submit(remote, &error), BUILD_REQUEST_SUCCESS, BUILD_REQUEST_FAILURE) ||
 		!await(remote, &status, &error) ||
 		!count(remote, download(remote, status.file_name, &error), READ_SUCCESS, READ_FAILURE))
 	{
 		if (strcmp(error.code, BUILDER_CANCELLED) == 0)
 			builder_error_set(&error, BUILDER_CANCELLED, "the job was cancelled");
+		else if (strcmp(error.code, BUILDER_UNREACHED) == 0)
+			error.code = BUILDER_REMOTE;
 		builder_fail(&error);
 	}
 	remove_objects(remote, end_seconds());
@@ -402,6 +478,7 @@ builder_remote(const char *text, size_t length)
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	builder_error error;
 
+	builder_secrets_hide();
 	builder_defer_signals(true);
 	/* a broken connection, and a limit of file sizes, are errors and not an end */
 	(void) sigaction(SIGPIPE, &ignore, NULL);

@@ -11,6 +11,7 @@
 
 #include "builder/http_text.h"
 #include "builder/json_keys.h"
+#include "builder/secrets.h"
 
 #define DEPTH 4					/* of objects in an answer */
 #define DAY (24 * 3600)
@@ -150,17 +151,6 @@ builder_remote_job_parse(builder_remote_job *job, const char *text, size_t lengt
 	return ok;
 }
 
-/* Secrets do not stay in memory that others get. */
-static void
-free_secret(const char *secret)
-{
-	char	   *text = (char *) secret;
-
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 void
 builder_remote_job_free(builder_remote_job *job)
 {
@@ -169,7 +159,7 @@ builder_remote_job_free(builder_remote_job *job)
 	builder_job_free(&job->build);
 	free(job->endpoint);
 	free(job->username);
-	free_secret(job->password);
+	builder_secret_free(job->password);
 	free(job->ca_file);
 	free(job->tenant_id);
 	free(job->object);
@@ -177,8 +167,8 @@ builder_remote_job_free(builder_remote_job *job)
 	free((char *) repository->region);
 	free((char *) repository->endpoint);
 	free((char *) repository->access_key);
-	free_secret(repository->secret_key);
-	free_secret(repository->session_token);
+	builder_secret_free((char *) repository->secret_key);
+	builder_secret_free((char *) repository->session_token);
 	free((char *) repository->ca_file);
 	memset(job, 0, sizeof(*job));
 }

@@ -14,6 +14,7 @@
 
 #include "builder/http.h"
 #include "builder/http_text.h"
+#include "builder/secrets.h"
 #include "core/secret.h"
 
 #define PAUSE 1.0				/* seconds before the second attempt */
@@ -68,9 +69,7 @@ builder_service_close(builder_service *service)
 	if (service == NULL)
 		return;
 	builder_http_close(service->http);
-	if (service->secret)
-		explicit_bzero(service->secret, strlen(service->secret));
-	free(service->secret);
+	builder_secret_free(service->secret);
 	free(service);
 }
 
@@ -103,7 +102,7 @@ static const Meaning meanings[] = {
 	{509, "Bandwidth Limit Exceeded", AGAIN},
 };
 
-static const Meaning other = {0, "", "Check that a build service of this protocol is at knn.remote_index_build_service_endpoint."};
+static const Meaning other = {0, "", "Check that a build service of this protocol is at knn.remote_index_build_service_endpoint, and whether it is asked by http or https."};
 
 static const Meaning redirect = {0, "a redirect", "Redirects are not followed: name the service's own address in knn.remote_index_build_service_endpoint."};
 
@@ -167,7 +166,7 @@ no_answer(const builder_service *service, builder_http_result result, const char
 		case BUILDER_HTTP_NO_MEMORY:
 			return builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
 		case BUILDER_HTTP_UNREACHED:
-			builder_error_set(error, BUILDER_REMOTE, "could not reach the build service at %.150s",
+			builder_error_set(error, BUILDER_UNREACHED, "could not reach the build service at %.150s",
 							  endpoint);
 			snprintf(error->hint, sizeof(error->hint),
 					 "Check knn.remote_index_build_service_endpoint, and that the service runs.");
@@ -178,13 +177,21 @@ no_answer(const builder_service *service, builder_http_result result, const char
 			snprintf(error->hint, sizeof(error->hint),
 					 "Name the authority that signed it in knn.remote_index_build_service_ca_file, or renew it.");
 			break;
+		case BUILDER_HTTP_NO_CA:
+			builder_error_set(error, BUILDER_REMOTE,
+							  "the certificates to trust, of the build service at %.150s, cannot be read", endpoint);
+			snprintf(error->hint, sizeof(error->hint),
+					 "Check knn.remote_index_build_service_ca_file: a file of PEM that the server may read.");
+			break;
 		case BUILDER_HTTP_BROKEN:
 			builder_error_set(error, BUILDER_REMOTE,
 							  "the connection to the build service broke or stalled (%s)", what);
+			snprintf(error->hint, sizeof(error->hint), "%s", other.hint);
 			break;
 		default:
 			builder_error_set(error, BUILDER_REMOTE,
 							  "the build service gave an answer that is no good (%s)", what);
+			snprintf(error->hint, sizeof(error->hint), "%s", other.hint);
 	}
 	snprintf(error->detail, sizeof(error->detail), "%s", builder_http_trouble(service->http));
 	return false;
@@ -218,10 +225,33 @@ ask(builder_service *service, builder_http_request *request, const char *what,
 			return no_answer(service, BUILDER_HTTP_CANCELLED, what, error);
 	}
 	if (result != BUILDER_HTTP_ANSWERED)
-		return no_answer(service, result, what, error);
+	{
+		(void) no_answer(service, result, what, error);
+		if (result == BUILDER_HTTP_BROKEN && question)
+			error->code = BUILDER_UNREACHED;
+		return false;
+	}
 	if (status < 200 || status >= 300)
 		return refused(service, what, error);
 	return true;
+}
+
+bool
+builder_service_greet(builder_service *service, builder_error *error)
+{
+	builder_http_request request = {.method = BUILDER_HTTP_GET,
+		.seconds = BUILDER_HTTP_SECONDS, .headers = {"accept: application/json"}};
+	char	   *url = NULL;
+	long		status;
+	bool		ok;
+
+	if (asprintf(&url, "%s/_heart_beat", service->job->endpoint) < 0)
+		return builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
+	request.url = url;
+	ok = ask(service, &request, "let this user in", error);
+	free(url);
+	status = builder_http_status(service->http);
+	return ok || (strcmp(error->code, BUILDER_REMOTE) == 0 && status != 0 && status != 401 && status != 403);
 }
 
 bool

@@ -16,8 +16,16 @@ extern builder_service *builder_service_open(const builder_remote_job *job,
 extern void builder_service_close(builder_service *service);
 
 /*
- * POST /_build: the id of the job, encoded.  This and the next are false with *error upon failure:
- * BUILDER_REMOTE, BUILDER_CANCELLED or BUILDER_OUT_OF_MEMORY.
+ * GET /_heart_beat: is there a service that lets this user in?  False with *error when none
+ * can be reached, or it refuses the user; any other answer will do, since not all services
+ * know it.
+ */
+extern bool builder_service_greet(builder_service *service, builder_error *error);
+
+/*
+ * POST /_build: the id of the job, encoded.  This and the next are false with *error upon
+ * failure: BUILDER_REMOTE, BUILDER_CANCELLED, BUILDER_OUT_OF_MEMORY, or BUILDER_UNREACHED
+ * when the service knows nothing of it and it may be asked again.
  */
 extern bool builder_service_submit(builder_service *service, const char *body,
 								   char id[3 * BUILDER_REMOTE_TEXT], builder_error *error);

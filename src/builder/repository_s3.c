@@ -237,9 +237,17 @@ no_answer(const s3_repository *s3, builder_http *http, builder_http_result resul
 			snprintf(error->hint, sizeof(error->hint),
 					 "Name the authority that signed it in the repository's ca_file, or renew it.");
 			break;
+		case BUILDER_HTTP_NO_CA:
+			builder_error_set(error, BUILDER_REPOSITORY,
+							  "the certificates to trust, of the object store at %.150s, cannot be read", s3->url);
+			snprintf(error->hint, sizeof(error->hint),
+					 "Check the repository's ca_file: a file of PEM that the server may read.");
+			break;
 		case BUILDER_HTTP_BROKEN:
 			builder_error_set(error, BUILDER_REPOSITORY,
 							  "the connection to the object store at %.150s broke or stalled", s3->url);
+			snprintf(error->hint, sizeof(error->hint),
+					 "Check that a store that speaks S3 is there, and whether it is asked by http or https.");
 			break;
 		default:
 			builder_error_set(error, BUILDER_REPOSITORY,

@@ -20,6 +20,7 @@
 #define JOB_FILE "job.json"
 #define SHOWN_BYTES 100			/* of output that is no message */
 #define END_PATIENCE 10000		/* ms from its last line to its end */
+#define MOST_WARNINGS 10		/* of one program */
 
 KnnJob *
 KnnJobCreate(void)
@@ -88,6 +89,22 @@ write_description(KnnJob *job, const char *description)
 	written = KnnSpoolFileEnd(&file);
 	KnnSpoolFileClose(&file);
 	return written;
+}
+
+/* What a warning line says is the user's to hear; a flood of them is not. */
+static void
+report_warning(KnnJob *job, KnnMessage *warning)
+{
+	if (++job->warnings > MOST_WARNINGS || warning->message[0] == '\0')
+		return;
+	KnnHideSecrets(warning->message, &job->secrets);
+	KnnHideSecrets(warning->detail, &job->secrets);
+	KnnHideSecrets(warning->hint, &job->secrets);
+	ereport(WARNING,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg_internal("%s", warning->message),
+			 warning->detail[0] != '\0' ? errdetail_internal("%s", warning->detail) : 0,
+			 warning->hint[0] != '\0' ? errhint("%s", warning->hint) : 0));
 }
 
 /* What an error line says: "message: detail." */
@@ -209,6 +226,9 @@ KnnJobRun(KnnJob *job, const char *command, const char *description,
 			case KNN_MESSAGE_RESULT:
 				*result = *message;
 				has_result = true;
+				break;
+			case KNN_MESSAGE_WARNING:
+				report_warning(job, message);
 				break;
 			case KNN_MESSAGE_ERROR:
 				return reported_error(job, message, failure);

@@ -21,6 +21,7 @@ typedef struct KnnJob
 	KnnSpool	spool;
 	KnnChild	child;
 	char		program[MAXPGPATH];
+	int			warnings;		/* of the program, up to now */
 	int			silence;		/* ms after which a silent program is taken to hang; 0: never */
 	KnnSecrets	secrets;		/* in the job; see message.h */
 	uint64		counters[KNN_JOB_COUNTERS]; /* of the program, as last told */

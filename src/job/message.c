@@ -321,6 +321,7 @@ set_member(KnnMessage *message, const char *name, const Value *value)
 			}
 			break;
 		case KNN_MESSAGE_ERROR:
+		case KNN_MESSAGE_WARNING:
 			if (strcmp(name, "code") == 0)
 				return to_text(value, message->code);
 			if (strcmp(name, "message") == 0)
@@ -363,6 +364,8 @@ KnnMessageParse(const char *line, Size length, KnnMessage *message)
 		message->kind = KNN_MESSAGE_RESULT;
 	else if (strcmp(name, "error") == 0)
 		message->kind = KNN_MESSAGE_ERROR;
+	else if (strcmp(name, "warning") == 0)
+		message->kind = KNN_MESSAGE_WARNING;
 	else if (strcmp(name, "counters") == 0)
 		message->kind = KNN_MESSAGE_COUNTERS;
 	else

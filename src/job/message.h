@@ -5,6 +5,7 @@
  *	{"progress":{"phase":"graph","done":n,"total":n}}
  *	{"result":{"nodes":n,"seconds":s,"threads":n,"memory":n,"partitions":n}}
  *	{"error":{"code":"...","message":"...","detail":"...","hint":"...","terminal":true}}
+ *	{"warning":{"code":"...","message":"...","detail":"...","hint":"..."}}
  *	{"counters":{"write_success_count":n,...}}		those of remote builds, by OpenSearch's
  *													names, from the start of the program on
  *
@@ -25,6 +26,7 @@ typedef enum KnnMessageKind
 	KNN_MESSAGE_PROGRESS,
 	KNN_MESSAGE_RESULT,
 	KNN_MESSAGE_ERROR,
+	KNN_MESSAGE_WARNING,
 	KNN_MESSAGE_COUNTERS
 } KnnMessageKind;
 
@@ -47,7 +49,7 @@ typedef struct KnnMessage
 	uint64		memory;
 	uint64		partitions;
 
-	/* error; texts in the encoding of the database */
+	/* error and warning; texts in the encoding of the database */
 	char		code[KNN_MESSAGE_TEXT];
 	char		message[KNN_MESSAGE_TEXT];
 	char		detail[KNN_MESSAGE_TEXT];

@@ -102,7 +102,7 @@ def passing_statuses_of_a_service(place):
         for method, contains, name in STEPS:
             r.service.fault(status, method, contains, headers={"Retry-After": "0"})
         r.works()
-        check_equal((r.service.count("POST"), r.service.count("GET")), (2, 4), "requests after %d" % status)
+        check_equal((r.service.count("POST"), r.service.count("GET", "_status")), (2, 4), "requests after %d" % status)
 
 
 @case
@@ -298,7 +298,7 @@ def connections_to_a_service(place):
     r = Remote(place)
     r.service.fault("trickle", "GET", times=-1)
     r.fails(says="broke or stalled")
-    check_equal(r.service.count("GET"), 2, "requests")
+    check_equal(r.service.count("GET", "_status"), 2, "requests")
     r = Remote(place)
     r.remote["endpoint"] = "http://127.0.0.1:1"
     r.fails(says=("could not reach", "service_endpoint"))
@@ -360,7 +360,7 @@ def services_that_cannot_be_told(place):
         else:
             r.service.fault(what, "DELETE", times=-1, headers={"Retry-After": "1"})
         process = r.start()
-        while r.service.count("GET") == 0 and process.poll() is None:
+        while r.service.count("GET", "_status") == 0 and process.poll() is None:
             time.sleep(0.01)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -379,7 +379,7 @@ def services_that_cannot_be_told(place):
     r.service.fault("stall", "DELETE", times=-1)
     r.store.fault("stall", "DELETE", times=-1)
     process = r.start()
-    while r.service.count("GET") == 0 and process.poll() is None:
+    while r.service.count("GET", "_status") == 0 and process.poll() is None:
         time.sleep(0.01)
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -416,7 +416,7 @@ def two_signals_end_it_at_once(place):
     r.service.states = ["RUNNING_INDEX_BUILD"]
     r.store.fault("stall", "DELETE", times=-1)
     process = r.start()
-    while r.service.count("GET") == 0 and process.poll() is None:
+    while r.service.count("GET", "_status") == 0 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.15)
@@ -431,7 +431,7 @@ def whoever_runs_it_goes(place):
     r = Remote(place)
     r.service.states = ["RUNNING_INDEX_BUILD"]
     process = r.start()
-    while r.service.count("GET") == 0 and process.poll() is None:
+    while r.service.count("GET", "_status") == 0 and process.poll() is None:
         time.sleep(0.01)
     process.stdout.close()
     process.wait(timeout=10)
