@@ -118,9 +118,9 @@ meaning_of(long status)
 }
 
 static bool
-repeats(const char *text, const char *secret)
+repeats(const char *body, size_t length, const char *secret)
 {
-	return knn_secret_shows(secret) && strstr(text, secret) != NULL;
+	return knn_secret_shows(secret) && memmem(body, length, secret, strlen(secret)) != NULL;
 }
 
 /* What the service said besides, but for a secret that it may repeat. */
@@ -134,7 +134,8 @@ quote(const builder_service *service, builder_error *error)
 	builder_printable(said, sizeof(said), body, length);
 	if (said[0] == '\0')
 		return;
-	if (repeats(said, service->secret) || repeats(said, service->job->password))
+	/* of the body, since a secret may have characters that are replaced in what is shown */
+	if (repeats(body, length, service->secret) || repeats(body, length, service->job->password))
 		snprintf(error->detail, sizeof(error->detail), "The service's answer repeats the password.");
 	else
 		snprintf(error->detail, sizeof(error->detail), "The service answered: %.400s", said);

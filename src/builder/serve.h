@@ -10,7 +10,8 @@
  *	serve_request.c		what is asked
  *	serve_jobs.c		jobs: ids, queue, memory		(under one lock)
  *	serve_state.c		the file of each job
- *	serve_worker.c		one job: download, build, upload	(a thread for each worker)
+ *	serve_worker.c		one job: download, build, upload	(a thread for each worker),
+ *						and what cancelled ones leave		(another thread)
  *	serve_vectors.c		checks of downloaded vectors
  *	serve_child.c		the child process that builds
  *	serve_plan.c		what a request is to that child

@@ -69,6 +69,20 @@ find(serve_jobs *jobs, const char *id)
 	return NULL;
 }
 
+/* Has a cancelled job of this id, which was asked for again, not ended yet? */
+static bool
+is_leaving(const serve_jobs *jobs, const char *id)
+{
+	const serve_job *job;
+
+	TAILQ_FOREACH(job, &jobs->replaced, known)
+	{
+		if (strcmp(job->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 add_known(serve_jobs *jobs, serve_job *job)
 {
@@ -354,6 +368,9 @@ submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory
 	if (jobs->stopping || jobs->queued >= jobs->config->queue ||
 		(old == NULL && jobs->count >= jobs->config->jobs))
 		return SERVE_BUSY;
+	/* one predecessor of an id may take its time, not any number */
+	if (old && old->state == SERVE_CANCELLED && is_leaving(jobs, id))
+		return SERVE_BUSY;
 	submission = add_job(jobs, request, id, memory, old && old->put, error);
 	if (submission == SERVE_ACCEPTED && old)
 		forget(jobs, old);
@@ -543,20 +560,6 @@ serve_jobs_expire(serve_jobs *jobs)
 }
 
 /* ---- workers ---- */
-
-/* Has a cancelled job of this id not ended yet? */
-static bool
-is_leaving(const serve_jobs *jobs, const char *id)
-{
-	const serve_job *job;
-
-	TAILQ_FOREACH(job, &jobs->replaced, known)
-	{
-		if (strcmp(job->id, id) == 0)
-			return true;
-	}
-	return false;
-}
 
 /* Whose turn it is, if there is memory for it. */
 static serve_job *

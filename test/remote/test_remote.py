@@ -278,6 +278,12 @@ def passwords(place):
     r.fails(says=("401", "repeats the password"))
     r.service.discreet = True
     r.fails(says=("401", "The service answered: user or password is wrong"))
+    # one with characters that are not shown
+    r = Remote(place)
+    r.remote.update(username="user", password="p\u00e4ssword-\u20ac")
+    r.service.fault(403, "POST", body="it is not p\u00e4ssword-\u20ac".encode())
+    error = r.fails(says=("403", "repeats the password"))
+    check("it is not" not in json.dumps(error), "the password was told")
     r = Remote(place)
     r.repository["secret_key"] = "wrong"
     r.fails("repository", says="SignatureDoesNotMatch")

@@ -279,6 +279,12 @@ class CancelS3(CancelTest):
         until(lambda: self.s3.count("DELETE", "a.faiss"), "the attempt to remove it")
         self.assertEqual(s.states(), {"a": "cancelled"})
         self.cancelled(s, a, 202)
+        # what is asked for again waits for the removal; if it is given up as well, the next has to wait
+        self.submit(m=20)
+        self.assertEqual(s.states(), {"a": "queued"})
+        self.cancelled(s, a, 202)
+        status, _, headers = s.request("POST", "/_build", s.body("a", repository_type="s3", container_name=self.s3.bucket))
+        self.assertEqual((status, headers["Retry-After"]), (429, "30"))
         s.end(signal.SIGKILL)
         self.assertIn("a.faiss", self.s3.objects)
         self.s3.reset_faults()
