@@ -90,7 +90,7 @@ take_header(knn_reader *r, header *h)
 		knn_take(r, 4, "the argument of the metric");
 }
 
-/* Id maps leave the size of a vector out, up to faiss 1.7.3 at least. */
+/* Id maps of old versions leave the size of a vector out: 1.7.3 does, 1.9.0 does not. */
 static void
 take_binary_header(knn_reader *r, bool map, header *h)
 {
