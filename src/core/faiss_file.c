@@ -90,7 +90,7 @@ take_header(knn_reader *r, header *h)
 		knn_take(r, 4, "the argument of the metric");
 }
 
-/* Id maps leave the size of a vector out, up to faiss 1.7.3 at least. */
+/* Id maps of old versions leave the size of a vector out: 1.7.3 does, 1.9.0 does not. */
 static void
 take_binary_header(knn_reader *r, bool map, header *h)
 {
@@ -153,7 +153,9 @@ take_scalar_quantizer(knn_reader *r, int32_t dimension, knn_faiss_codes *codes)
 			codes->size = (uint64_t) dimension;
 			break;
 		default:
-			knn_reader_fail(r, "the scalar quantizer has type %d, which is not known", type);
+			knn_reader_fail(r, "the scalar quantizer has type %d, which is none of fp16 (%d), 8bit_direct (%d) "
+							"and 8bit_direct_signed (%d)", type, KNN_FAISS_QT_FP16,
+							KNN_FAISS_QT_8BIT_DIRECT, KNN_FAISS_QT_8BIT_DIRECT_SIGNED);
 			return;
 	}
 	knn_expect_u64(r, "the code size of the scalar quantizer", codes->size);
@@ -643,7 +645,7 @@ take_index(knn_reader *r, const char kind[5], knn_faiss_file *file)
 			take_floats(r, &h, &file->codes);
 	}
 	else if (is_kind(kind, "IHNf") || is_kind(kind, "IHNs") || is_kind(kind, "IHNp") ||
-			 is_kind(kind, "IHNc") || is_kind(kind, "IHc2") ||
+			 is_kind(kind, "IH00") || is_kind(kind, "IHNc") || is_kind(kind, "IHc2") ||
 			 is_kind(kind, "IBHf") || is_kind(kind, "IBHc"))
 		take_hnsw(r, kind, file);
 	else if (is_kind(kind, "IwFl") || is_kind(kind, "IwSq") || is_kind(kind, "IwPQ") ||

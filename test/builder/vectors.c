@@ -80,7 +80,8 @@ vectors_distance(const Job *job, const void *a, const void *b)
 	if (strcmp(job->data_type, "binary") == 0)
 		return (float) k->hamming(a, b, job->dim / 8);
 	if (strcmp(job->data_type, "byte") == 0)
-		return (float) k->l2_squared_s8(a, b, job->dim);
+		return strcmp(job->space, "innerproduct") == 0 ? (float) -k->inner_product_s8(a, b, job->dim) :
+			(float) k->l2_squared_s8(a, b, job->dim);
 	return knn_exact_distance(k, strcmp(job->space, "l1") == 0 ? KNN_SPACE_L1 :
 							  strcmp(job->space, "innerproduct") == 0 ? KNN_SPACE_INNER_PRODUCT :
 							  KNN_SPACE_L2, a, b, job->dim);

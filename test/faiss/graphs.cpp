@@ -1,13 +1,14 @@
 /*
  * graphs.cpp
- *		Graphs between faiss and knn-builder, for test/builder/test_import.c.
+ *		Graphs between faiss and knn-builder, for test/builder/test_with_faiss.c.
  *
- *	graphs search FILE VECTORS IDS QUERIES DIMENSION floats|bits EF
- *	graphs write FILE VECTORS DIMENSION l2|ip|bits FACTORY
+ *	graphs version
+ *	graphs search FILE VECTORS IDS QUERIES DIMENSION float|binary EF
+ *	graphs write FILE VECTORS DIMENSION float|binary SPACE FACTORY
  *
- * The first lets faiss read a file that knn-builder has written, compares its tables of
+ * The first prints the version, as 10000 * major + 100 * minor + patch.  The second lets faiss read a file that knn-builder has written, compares its tables of
  * levels with those faiss makes itself, searches it, and prints the recall of 10.  The
- * second has faiss build a graph and write it; the vectors are added last one first, in
+ * third has faiss build a graph and write it; the vectors are added last one first, in
  * an id map that tells their places.  Vectors are without a header, ids int32.
  */
 #include <faiss/IndexBinaryFlat.h>
@@ -120,9 +121,9 @@ void search_bits(const char *path, const char *vectors, const std::vector<idx_t>
 	std::printf("%.4f\n", static_cast<double>(good) / static_cast<double>(n * k));
 }
 
-void write_graph(const char *path, const char *vectors, int d, const std::string &metric, const char *factory)
+void write_graph(const char *path, const char *vectors, int d, bool bits, const std::string &space,
+				 const char *factory)
 {
-	bool bits = metric == "bits";
 	auto x = read_file<uint8_t>(vectors);
 	size_t row = bits ? d / 8 : 4 * d;
 	idx_t n = static_cast<idx_t>(x.size() / row);
@@ -145,7 +146,7 @@ void write_graph(const char *path, const char *vectors, int d, const std::string
 	std::vector<float> floats(n * d);
 	std::memcpy(floats.data(), last_first.data(), last_first.size());
 	std::unique_ptr<faiss::Index> index(faiss::index_factory(d, factory,
-		metric == "ip" ? faiss::METRIC_INNER_PRODUCT : faiss::METRIC_L2));
+		space == "l2" ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT));
 	index->train(n, floats.data());
 	faiss::IndexIDMap map(index.get());
 	map.add_with_ids(n, floats.data(), ids.data());
@@ -158,18 +159,23 @@ int main(int argc, char **argv)
 {
 	try
 	{
+		if (argc == 2 && std::strcmp(argv[1], "version") == 0)
+		{
+			std::printf("%d\n", 10000 * FAISS_VERSION_MAJOR + 100 * FAISS_VERSION_MINOR + FAISS_VERSION_PATCH);
+			return 0;
+		}
 		if (argc == 9 && std::strcmp(argv[1], "search") == 0)
 		{
 			std::vector<idx_t> ids;
 			for (int32_t id : read_file<int32_t>(argv[4]))
 				ids.push_back(id);
-			(std::strcmp(argv[7], "bits") == 0 ? search_bits : search_floats)(
+			(std::strcmp(argv[7], "binary") == 0 ? search_bits : search_floats)(
 				argv[2], argv[3], ids, argv[5], std::atoi(argv[6]), std::atoi(argv[8]));
 			return 0;
 		}
-		if (argc == 7 && std::strcmp(argv[1], "write") == 0)
+		if (argc == 8 && std::strcmp(argv[1], "write") == 0)
 		{
-			write_graph(argv[2], argv[3], std::atoi(argv[4]), argv[5], argv[6]);
+			write_graph(argv[2], argv[3], std::atoi(argv[4]), std::strcmp(argv[5], "binary") == 0, argv[6], argv[7]);
 			return 0;
 		}
 		std::fprintf(stderr, "usage: see the source\n");

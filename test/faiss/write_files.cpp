@@ -11,9 +11,8 @@
  * are what the repository keeps for the tests without faiss and as the fuzz target's
  * corpus; large ones are not kept.
  *
- * Debian's faiss is older than the files of CAGRA graphs (IHNc, IHc2, IBHc): those
- * are put together here, from faiss's own parts, in the order newer versions
- * write them.  Their answers are those of exact search.
+ * Files of graphs made by CAGRA, and others that Debian's faiss does not write, are
+ * those of write_files.py.
  */
 #include <faiss/IndexBinaryFlat.h>
 #include <faiss/IndexBinaryHNSW.h>
@@ -25,7 +24,6 @@
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexPQ.h>
 #include <faiss/IndexScalarQuantizer.h>
-#include <faiss/impl/io.h>
 #include <faiss/index_factory.h>
 #include <faiss/index_io.h>
 
@@ -68,56 +66,6 @@ std::vector<uint8_t> bits(int n)
 		v = static_cast<uint8_t>(generator());
 	return x;
 }
-
-/* Bytes that grow. */
-struct Bytes : faiss::VectorIOWriter
-{
-	template <class T> void value(T v) { (*this)(&v, sizeof(T), 1); }
-	void kind(const char *name) { (*this)(name, 4, 1); }
-	template <class T> void array(const std::vector<T> &v)
-	{
-		value<uint64_t>(v.size());
-		if (!v.empty())
-			(*this)(v.data(), sizeof(T), v.size());
-	}
-	void header(int d, idx_t n, int metric)
-	{
-		value<int32_t>(d);
-		value<int64_t>(n);
-		value<int64_t>(1 << 20);
-		value<int64_t>(1 << 20);
-		value<uint8_t>(1);
-		value<int32_t>(metric);
-	}
-	void binary_header(int d, idx_t n)
-	{
-		value<int32_t>(d);
-		value<int32_t>(d / 8);
-		value<int64_t>(n);
-		value<uint8_t>(1);
-		value<int32_t>(1);
-	}
-	void graph(const faiss::HNSW &h, bool entry)
-	{
-		array(h.assign_probas);
-		array(h.cum_nneighbor_per_level);
-		array(h.levels);
-		array(h.offsets);
-		array(h.neighbors);
-		value<int32_t>(entry ? h.entry_point : -1);
-		value<int32_t>(entry ? h.max_level : -1);
-		value<int32_t>(h.efConstruction);
-		value<int32_t>(h.efSearch);
-		value<int32_t>(h.upper_beam);
-	}
-	void save(const std::string &name) const
-	{
-		std::string path = directory + "/" + name + ".faiss";
-		FILE *f = std::fopen(path.c_str(), "wb");
-		if (!f || std::fwrite(data.data(), 1, data.size(), f) != data.size() || std::fclose(f))
-			throw std::runtime_error("cannot write " + path);
-	}
-};
 
 void answers(const std::string &name, bool binary, int query_bytes, const void *q,
 			 const std::vector<idx_t> &ids, const std::vector<float> &distances)
@@ -236,100 +184,6 @@ void one_binary(const std::string &name, const char *factory, bool map = false, 
 		search(name, *index, q);
 }
 
-/*
- * A graph as CAGRA leaves it: level 0 searched from anywhere, ids around it; the
- * vectors float, half, signed bytes or left out.
- */
-void one_cagra(const std::string &name, const char *kind, int numbers, bool vectors)
-{
-	faiss::IndexHNSWFlat index(dimension, 4);
-	bool integers = numbers == 3;
-	auto x = floats(count, integers), q = floats(queries, integers);
-	if (integers)
-		for (auto *v : {&x, &q})
-			for (auto &f : *v)
-				f -= 128;
-	faiss::IndexFlatL2 exact(dimension);
-	faiss::ScalarQuantizer half(dimension, faiss::ScalarQuantizer::QT_fp16);
-	std::vector<uint8_t> codes(static_cast<size_t>(count) * half.code_size);
-	Bytes w;
-
-	index.add(count, x.data());
-	half.compute_codes(x.data(), codes.data(), count);
-	if (numbers == 1)
-		half.decode(codes.data(), x.data(), count);
-	w.kind("IxMp");
-	w.header(dimension, count, 1);
-	w.kind(kind);
-	w.header(dimension, count, 1);
-	w.value<uint8_t>(1);
-	w.value<uint8_t>(1);
-	w.value<int32_t>(32);
-	if (std::strcmp(kind, "IHc2") == 0)
-		w.value<int32_t>(numbers);
-	w.graph(index.hnsw, false);
-	if (!vectors)
-		w.kind("null");
-	else if (numbers == 0)
-	{
-		w.kind("IxF2");
-		w.header(dimension, count, 1);
-		w.array(x);
-	}
-	else
-	{
-		if (integers)
-		{
-			codes.clear();
-			for (float f : x)
-				codes.push_back(static_cast<uint8_t>(static_cast<int>(f) + 128));
-		}
-		w.kind("IxSQ");
-		w.header(dimension, count, 1);
-		w.value<int32_t>(integers ? 8 : 4);
-		w.value<int32_t>(0);
-		w.value<float>(0);
-		w.value<uint64_t>(dimension);
-		w.value<uint64_t>(integers ? dimension : 2 * dimension);
-		w.array(std::vector<float>());
-		w.array(codes);
-	}
-	w.array(some_ids());
-	w.save(name);
-	if (vectors)
-	{
-		faiss::IndexIDMap mapped(&exact);
-		mapped.add_with_ids(count, x.data(), some_ids().data());
-		search(name, mapped, q);
-	}
-}
-
-void one_binary_cagra(const std::string &name)
-{
-	faiss::IndexBinaryHNSW index(8 * dimension, 4);
-	auto x = bits(count), q = bits(queries);
-	faiss::IndexBinaryFlat exact(8 * dimension);
-	faiss::IndexBinaryIDMap mapped(&exact);
-	Bytes w;
-
-	index.add(count, x.data());
-	w.kind("IBMp");
-	w.binary_header(8 * dimension, count);
-	w.kind("IBHc");
-	w.binary_header(8 * dimension, count);
-	w.value<uint8_t>(1);
-	w.value<uint8_t>(1);
-	w.value<int32_t>(32);
-	w.graph(index.hnsw, false);
-	w.kind("IBxF");
-	w.binary_header(8 * dimension, count);
-	w.array(x);
-	w.array(some_ids());
-	w.save(name);
-	mapped.add_with_ids(count, x.data(), some_ids().data());
-	search(name, mapped, q);
-}
-
 void write_all()
 {
 	auto l2 = faiss::METRIC_L2, ip = faiss::METRIC_INNER_PRODUCT;
@@ -393,12 +247,6 @@ void write_all()
 	one_binary("binary_hnsw_map", "BHNSW4", true);
 	one_binary("binary_ivf", "BIVF4");
 	one_binary("binary_ivf_empty", "BIVF4", false, true);
-	one_cagra("cagra_old", "IHNc", 0, true);
-	one_cagra("cagra_float", "IHc2", 0, true);
-	one_cagra("cagra_half", "IHc2", 1, true);
-	one_cagra("cagra_byte", "IHc2", 3, true);
-	one_cagra("cagra_no_vectors", "IHc2", 0, false);
-	one_binary_cagra("cagra_binary");
 }
 
 }

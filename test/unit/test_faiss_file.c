@@ -4,8 +4,8 @@
  *		by a plain search over what was read, and no part of a file is a file.
  *
  * The files of ../faiss/files are always there, those of build/faiss where faiss is
- * installed (../faiss/write_files.cpp writes both).  Models that are written
- * again go to build/faiss/written, for faiss to read them.
+ * installed.  ../faiss/write_files.cpp writes both, but for those that need a newer
+ * faiss, by ../faiss/write_files.py.
  */
 #include <dirent.h>
 #include <math.h>
@@ -390,5 +390,9 @@ main(void)
 	test_message("flat_l2", 37, UINT64_MAX, 8,
 				 "vectors are said to be 18446744073709551615, but only 224 bytes are left");
 	test_message("ivf_flat", 37, 5, 8, "an inner index has 4 vectors instead of 5");
+	test_message("sq_fp16", 37, 7, 4,
+				 "the scalar quantizer has type 7, which is none of fp16 (4), 8bit_direct (5) and 8bit_direct_signed (8)");
+	test_message("cagra_float", 37, 0x50664849, 4, "\"IHfP\" is not a known kind of index");
+	test_message("cagra_float", 80, 4, 4, "the type of numbers is 4, which is not between 0 and 3");
 	return unit_done("test_faiss_file");
 }
