@@ -176,7 +176,7 @@ remove_object(Remote *remote, char **key)
 		return;
 	if (!builder_repository_remove(remote->repository, *key, &error) && remote->nleft++ == 0)
 	{
-		snprintf(remote->left.detail, sizeof(remote->left.detail), "The first is \"%.200s\": %.150s%s%.150s",
+		snprintf(remote->left.detail, sizeof(remote->left.detail), "The first is \"%.160s\": %.150s%s%.150s",
 				 *key, error.message, error.detail[0] ? ": " : "", error.detail);
 		snprintf(remote->left.hint, sizeof(remote->left.hint),
 				 "Remove them, and let the server's key delete objects, or let the bucket's rules expire them.");

@@ -170,7 +170,7 @@ no_answer(const builder_service *service, builder_http_result result, const char
 			builder_error_set(error, BUILDER_UNREACHED, "could not reach the build service at %.150s",
 							  endpoint);
 			snprintf(error->hint, sizeof(error->hint),
-					 "Check knn.remote_index_build_service_endpoint, and that the service runs.");
+					 "Check knn.remote_index_build_service_endpoint, whether it is to be http or https, and that the service runs.");
 			break;
 		case BUILDER_HTTP_UNTRUSTED:
 			builder_error_set(error, BUILDER_REMOTE,
