@@ -215,6 +215,14 @@ my %modes = (
 	remote => sub { remote_build(); result(); exit 0 },
 	remote_wrong => sub { remote_build($options[0] => $options[1] // 1); result(); exit 0 },
 	remote_hang => sub { progress('upload', 1); counters(1); progress($options[0] // 'remote', 1); sleep 1 while 1 },
+	# objects that stay, so many times
+	remote_warning => sub {
+		remote_build();
+		say_line(qq({"warning":{"code":"repository","message":"it was left","detail":"as $job{password} says","hint":"Remove it."}}))
+		  foreach 1 .. $options[0] // 1;
+		result();
+		exit 0;
+	},
 	# stages done, what failed then, and as what
 	remote_error => sub {
 		my ($stages, $counter, $code, $terminal) = @options;

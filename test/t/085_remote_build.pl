@@ -167,6 +167,17 @@ foreach my $case (
 	drop();
 }
 
+# what the program warns of is the user's to hear, but not without end
+(undef, $messages) = build(program('remote_warning:1'), "SET knn.remote_index_build_service_username = 'u'; SET knn.remote_index_build_service_password = 'word%1 of 12'");
+like($messages, qr/WARNING:  it was left\nDETAIL:  as \*\*\* says\nHINT:  Remove it\./, 'a warning of the program');
+unlike($messages, qr/word%1|built locally/, 'without its secrets, and the graph is used');
+is_counted('a warning', %done, index_build_success_count => 1);
+drop();
+(undef, $messages) = build(program('remote_warning:50'));
+is(scalar(() = $messages =~ /it was left/g), 10, 'warnings have an end');
+drop();
+$node->safe_psql('postgres', 'SELECT knn_stats_reset()');
+
 # ---------------------------------------------------------------------------
 # failures: a warning, and a local build
 

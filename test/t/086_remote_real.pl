@@ -194,14 +194,15 @@ compare('l2', 'floats', '<->', 'knn_vector_l2_ops');
 compare('cosine', 'floats', '<=>', 'knn_vector_cosine_ops');
 compare('inner product', 'floats', '<#>', 'knn_vector_ip_ops');
 compare('half', 'floats', '<->', 'knn_vector_l2_ops', with => "compression_level = '2x'");
-compare('32x', 'floats', '<->', 'knn_vector_l2_ops', with => "compression_level = '32x'", floor => 0.75, worse => 0.05);
+# of 24 builds, by the chance of the rotation: 0.76 to 0.83 (deviation 0.018)
+compare('32x', 'floats', '<->', 'knn_vector_l2_ops', with => "compression_level = '32x'", floor => 0.73, worse => 0.1);
 compare('skipped vectors', 'floats', '<->', 'knn_vector_l2_ops', settings => 'SET knn.remote_index_build_skip_stored_vectors = on');
-# all in one direction: most are nobody's nearest, and links to them are rare
+# all in one direction: most are nobody's nearest, and links to them are rare (24 builds: 0.968 to 0.98)
 $node->safe_psql('postgres', qq{
 	SELECT setseed(0.5);
 	CREATE TABLE positive AS SELECT i AS id, (SELECT array_agg(random()) FROM generate_series(1, $dim) WHERE i > 0)::real[]::knn_vector($dim) AS v FROM generate_series(1, $rows) i;
 	CREATE TABLE positive_queries AS SELECT * FROM positive WHERE id <= 50});
-compare('inner product of positive vectors', 'positive', '<#>', 'knn_vector_ip_ops', queries => 'positive_queries');
+compare('inner product of positive vectors', 'positive', '<#>', 'knn_vector_ip_ops', queries => 'positive_queries', floor => 0.955, worse => 0.02);
 $node->safe_psql('postgres', qq{
 	CREATE TABLE bytes AS SELECT id, (SELECT array_agg(round(e * 40)) FROM unnest(v::real[]) e)::real[]::knn_vector($dim, 'byte') AS v FROM floats WHERE v IS NOT NULL;
 	CREATE TABLE bytes_queries AS SELECT * FROM bytes WHERE id <= 50;
@@ -235,11 +236,12 @@ sub falls_back
 	return;
 }
 
-my $refused = 'build_request_failure_count 1, index_build_failure_count 1, write_success_count 1';
+# it is greeted first: nothing was uploaded
+my $refused = 'build_request_failure_count 1, index_build_failure_count 1';
 foreach my $wrong ('wrong', 'quite another password')
 {
 	falls_back("password '$wrong'", "SET knn.remote_index_build_service_password = '$wrong'",
-		qr/refused to build: 401 Unauthorized: The service answered: .*user and password are missing or wrong/, $refused);
+		qr/refused to let this user in: 401 Unauthorized: The service answered: .*user and password are missing or wrong/, $refused);
 }
 stop_service('file');
 falls_back('stopped service', '', qr/could not reach the build service/, $refused);

@@ -100,6 +100,7 @@ static const char *const lines[] = {
 	"{\"progress\":{\"phase\":\"graph\",\"done\":12345,\"total\":67890}}",
 	"{\"result\":{\"nodes\":100,\"seconds\":1.25e+1,\"threads\":4,\"memory\":9007199254740992,\"partitions\":2}}",
 	"{\"error\":{\"code\":\"bad_input\",\"message\":\"id \\\"3\\\" is wr\\u00f6ng \\ud83d\\ude00\",\"detail\":\"\\u20ac \\/ \\\\ \\n\\t\",\"hint\":\"h\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\",\"terminal\":true}}",
+	"{\"warning\":{\"code\":\"repository\",\"message\":\"left\",\"detail\":\"\\\"a/b\\\"\",\"hint\":\"\"}}",
 	"{ \"counters\" : { \"write_success_count\" : 1, \"waiting_time_in_ms\":20 ,\"read_failure_count\":0, \"unknown\":\"x\", \"other\":false}} ",
 	"{\"result\":{}}"
 };
