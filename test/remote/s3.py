@@ -63,23 +63,24 @@ def signature(secret, method, path, query, headers, signed, payload, scope, time
 class Part:
     """What one request has written, with what the store tells of it."""
 
-    def __init__(self, body):
+    def __init__(self, body, md5=True):
         self.body = body
-        self.md5 = hashlib.md5(body).digest()
-        self.etag = '"%s"' % self.md5.hex()
         self.crc32 = zlib.crc32(body)
+        # ETags are MD5 where nothing is encrypted, and whatever a store likes elsewhere
+        self.digest = hashlib.md5(body).digest() if md5 else self.crc32.to_bytes(4, "big")
+        self.etag = '"%s"' % self.digest.hex()
 
 
 class Object(Part):
     """Of one request, or of the parts of several, whose ETag is then that of their ETags."""
 
-    def __init__(self, body=None, parts=None):
+    def __init__(self, body=None, parts=None, md5=True):
         self.parts = parts and [len(p.body) for p in parts]
         if parts:
             self.body = b"".join(p.body for p in parts)
-            self.etag = '"%s-%d"' % (hashlib.md5(b"".join(p.md5 for p in parts)).hexdigest(), len(parts))
+            self.etag = '"%s-%d"' % (hashlib.md5(b"".join(p.digest for p in parts)).hexdigest(), len(parts))
         else:
-            super().__init__(body)
+            super().__init__(body, md5)
         self.crc = None             # text, when checksums are kept
 
 
@@ -145,7 +146,7 @@ class Handler(web.Handler):
             if bucket != self.server.bucket:
                 raise Error(404, "NoSuchBucket", "There is no bucket %s" % bucket)
             # before the lock: transfers of several parts are to be as quick as they can
-            self.part = Object(self.body) if self.command == "PUT" else None
+            self.part = Object(self.body, md5=self.server.md5) if self.command == "PUT" else None
             # another thread may look into it
             with self.server.store_lock:
                 result = self.act(key, web.parse_query(self.query))
@@ -283,6 +284,7 @@ class Store(web.Server):
         self.composite = False      # whether it is told that they are those of parts
         self.conditions = "known"   # If-None-Match; or "refused", or "ignored"
         self.no_ranges = False
+        self.md5 = True             # ETags are that
 
     def reset(self):
         super().reset()

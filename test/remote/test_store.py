@@ -47,6 +47,22 @@ def sizes_and_keys(place):
 
 
 @case
+def memory_of_large_files(place):
+    """What is moved is not kept: the memory is that of buffers, whatever the size."""
+    size = 50000000
+    path = place("in")
+    with open(path, "wb") as f:
+        f.truncate(size)
+    os.mkdir(place("d"))
+    for tool in (Tool(place.store()), Tool(directory=place("d"))):
+        for what, where in (("put", path), ("get", place("out"))):
+            process = tool.start(what, "k", where)
+            out, err = process.communicate(timeout=120)
+            check_equal(process.returncode, 0, out + err)
+            check(int(out.split()[-1]) < 40000, "%s took %s kB" % (what, out.split()[-1]))
+
+
+@case
 def never_over_another(place):
     store = place.store()
     tool = Tool(store)
