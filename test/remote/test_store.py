@@ -60,6 +60,7 @@ def memory_of_large_files(place):
             out, err = process.communicate(timeout=120)
             check_equal(process.returncode, 0, out + err)
             check(int(out.split()[-1]) < 40000, "%s took %s kB" % (what, out.split()[-1]))
+        os.unlink(place("out"))
 
 
 @case
