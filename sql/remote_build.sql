@@ -197,6 +197,7 @@ SELECT knn_index_check('remote_i', true);
 -- what a service has not, and what is too small or large, is built locally without a word
 CREATE INDEX ON remote_t USING knn_hnsw (v knn_vector_l1_ops) WITH (remote_index_build_size_min = 0);
 CREATE INDEX ON remote_t USING knn_hnsw (v knn_vector_linf_ops) WITH (remote_index_build_size_min = 0);
+CREATE INDEX ON remote_t USING knn_hnsw ((v::real[]::knn_vector(4, 'byte')) knn_vector_cosine_ops) WITH (remote_index_build_size_min = 0);
 CREATE INDEX ON remote_t USING knn_ivf (v);
 ALTER INDEX remote_i SET (remote_index_build = off);
 REINDEX INDEX remote_i;

@@ -47,7 +47,9 @@ reason_against(Relation index, const KnnShape *shape, uint32 n)
 		return "knn.remote_index_build_repository is empty";
 	if (!options.remote_build)
 		return "the index's option remote_index_build is off";
-	if (shape->space == KNN_SPACE_L1 || shape->space == KNN_SPACE_LINF)
+	/* services have cosine as the inner product of normalised vectors, which bytes are not */
+	if (shape->space == KNN_SPACE_L1 || shape->space == KNN_SPACE_LINF ||
+		(shape->space == KNN_SPACE_COSINE && shape->encoding == KNN_ENCODING_BYTE))
 		return "the service has no such space";
 	if (n < MIN_VECTORS)
 		return "there are too few vectors";

@@ -30,18 +30,22 @@ metric_name(knn_faiss_metric metric)
 	return metric <= KNN_FAISS_LINF ? names[metric] : "unknown";
 }
 
-/* Does a metric give the order of a space?  Vectors of cosine are normalised. */
+/*
+ * Does a metric give the order of a space?  Of cosine it does where vectors are normalised,
+ * which those of bytes cannot be.
+ */
 static bool
-metric_fits(knn_faiss_metric metric, knn_space space)
+metric_fits(knn_faiss_metric metric, const knn_encoder *encoder)
 {
-	switch (space)
+	switch (encoder->space)
 	{
 		case KNN_SPACE_L2:
 			return metric == KNN_FAISS_L2;
 		case KNN_SPACE_INNER_PRODUCT:
 			return metric == KNN_FAISS_INNER_PRODUCT;
 		case KNN_SPACE_COSINE:
-			return metric == KNN_FAISS_INNER_PRODUCT || metric == KNN_FAISS_L2;
+			return knn_encoding_is_float(encoder->encoding) &&
+				(metric == KNN_FAISS_INNER_PRODUCT || metric == KNN_FAISS_L2);
 		case KNN_SPACE_L1:
 			return metric == KNN_FAISS_L1;
 		case KNN_SPACE_LINF:
@@ -86,7 +90,7 @@ check_shape(knn_import *import, uint32_t n)
 		return knn_refuse(import, "its vectors have %d dimensions, expected %u", file->dimension, encoder->dim);
 	if (file->ntotal != n)
 		return knn_refuse(import, "it has %llu vectors, expected %u", (unsigned long long) file->ntotal, n);
-	if (!metric_fits(file->metric, encoder->space))
+	if (!metric_fits(file->metric, encoder))
 		return knn_refuse(import, "its metric %s is another one than the space's", metric_name(file->metric));
 	return KNN_OK;
 }

@@ -140,6 +140,20 @@ test_files(void)
 	other.encoder.encoding = KNN_ENCODING_BYTE;
 	UNIT_CHECK(knn_import_begin(&import, &file, &other, N) == KNN_ERROR_FORMAT &&
 			   strstr(import.problem, "signed bytes"), "%s", import.problem);
+	file.codes.encoding = KNN_FAISS_INT8;
+	for (int metric = KNN_FAISS_INNER_PRODUCT; metric <= KNN_FAISS_L2; metric++)
+	{
+		file.metric = (knn_faiss_metric) metric;
+		other.encoder.space = metric == KNN_FAISS_L2 ? KNN_SPACE_L2 : KNN_SPACE_INNER_PRODUCT;
+		UNIT_CHECK(knn_import_begin(&import, &file, &other, N) == KNN_OK, "bytes: %s", import.problem);
+		/* they are of all lengths there */
+		other.encoder.space = KNN_SPACE_COSINE;
+		UNIT_CHECK(knn_import_begin(&import, &file, &other, N) == KNN_ERROR_FORMAT &&
+				   strstr(import.problem, "is another one than the space's"), "bytes of cosine: %s", import.problem);
+	}
+	file.codes.encoding = KNN_FAISS_FLOAT;
+	file.metric = KNN_FAISS_L1;
+	other.encoder.space = KNN_SPACE_L1;
 	other.encoder.encoding = KNN_ENCODING_ROTATED_8;
 
 	unit_case("import: levels that no build makes");
