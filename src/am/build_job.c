@@ -168,7 +168,9 @@ show_progress(void *state, const char *name, uint64 done, uint64 total)
 	{
 		if (strcmp(build->phases[i].name, name) == 0)
 		{
-			int64		values[] = {build->phases[i].subphase, (int64) total, (int64) Min(done, total)};
+			/* a total of 0: nobody knows it */
+			int64		values[] = {build->phases[i].subphase, (int64) total,
+			(int64) (total > 0 ? Min(done, total) : done)};
 
 			pgstat_progress_update_multi_param(lengthof(columns), columns, values);
 			return;

@@ -89,7 +89,7 @@ KnnRemoteBuildBegin(Relation index, const KnnShape *shape, uint32 n)
 	remote->rebuild = kind == KNN_BUILD_MERGE;
 	remote->outcome = KNN_NCOUNTERS;
 	INSTR_TIME_SET_CURRENT(remote->start);
-	KnnNoteRemoteBuild(kind, (uint64) n * KnnElementsSize(shape));
+	KnnNoteRemoteBuild(kind, n, (uint64) n * KnnElementsSize(shape));
 	return remote;
 }
 
@@ -302,7 +302,7 @@ KnnRemoteBuildEnd(int code, Datum arg)
 
 	INSTR_TIME_SET_CURRENT(spent);
 	INSTR_TIME_SUBTRACT(spent, remote->start);
-	KnnNoteRemoteBuild(KNN_BUILD_NONE, 0);
+	KnnNoteRemoteBuild(KNN_BUILD_NONE, 0, 0);
 	if (remote->outcome == KNN_NCOUNTERS)
 		remote->outcome = outcome_of_error(code);
 	KnnCount(remote->outcome, 1);

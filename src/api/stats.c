@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
+#include "am/hnsw.h"
 #include "api/cache_state.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_type_d.h"
@@ -281,6 +282,27 @@ vector_bytes(Oid index)
 }
 
 /*
+ * Vectors that a rebuild is at: what it reports, unless a service builds it.  Then that is
+ * bytes or seconds, and all vectors are under way.
+ */
+static uint64
+rebuild_rows(const PgBackendStatus *backend)
+{
+	const int64 *params = backend->st_progress_param;
+	uint64		remote = KnnRemoteBuildVectors(backend->st_procpid);
+
+	switch (params[PROGRESS_CREATEIDX_SUBPHASE])
+	{
+		case KNN_HNSW_PHASE_UPLOAD:
+		case KNN_HNSW_PHASE_REMOTE:
+		case KNN_HNSW_PHASE_DOWNLOAD:
+			return remote;
+		default:
+			return remote > 0 ? remote : (uint64) params[PROGRESS_CREATEIDX_TUPLES_DONE];
+	}
+}
+
+/*
  * Rebuilds of this database that are under way, by what they report to
  * pg_stat_progress_create_index.
  */
@@ -296,6 +318,7 @@ current_rebuilds(uint64 *count, uint64 *rows, uint64 *bytes)
 		LocalPgBackendStatus *local = KnnBackendEntry(i);
 		const PgBackendStatus *backend = local ? &local->backendStatus : NULL;
 		const int64 *params = backend ? backend->st_progress_param : NULL;
+		uint64		done;
 
 		if (backend == NULL || backend->st_databaseid != MyDatabaseId ||
 			backend->st_progress_command != PROGRESS_COMMAND_CREATE_INDEX ||
@@ -303,10 +326,10 @@ current_rebuilds(uint64 *count, uint64 *rows, uint64 *bytes)
 			(params[PROGRESS_CREATEIDX_COMMAND] != PROGRESS_CREATEIDX_COMMAND_REINDEX &&
 			 params[PROGRESS_CREATEIDX_COMMAND] != PROGRESS_CREATEIDX_COMMAND_REINDEX_CONCURRENTLY))
 			continue;
+		done = rebuild_rows(backend);
 		*count += 1;
-		*rows += params[PROGRESS_CREATEIDX_TUPLES_DONE];
-		*bytes += params[PROGRESS_CREATEIDX_TUPLES_DONE] *
-			vector_bytes((Oid) params[PROGRESS_CREATEIDX_INDEX_OID]);
+		*rows += done;
+		*bytes += done * vector_bytes((Oid) params[PROGRESS_CREATEIDX_INDEX_OID]);
 	}
 }
 

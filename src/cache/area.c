@@ -104,6 +104,8 @@ init_control(void)
 		for (int i = 0; i < KNN_NCOUNTERS; i++)
 			pg_atomic_init_u64(&backend->counters.n[i], 0);
 		pg_atomic_init_u32(&backend->remote_build.kind, KNN_BUILD_NONE);
+		pg_atomic_init_u32(&backend->remote_build.pid, 0);
+		pg_atomic_init_u64(&backend->remote_build.vectors, 0);
 		pg_atomic_init_u64(&backend->remote_build.bytes, 0);
 		pg_atomic_init_u32(&backend->progress.version, 0);
 	}

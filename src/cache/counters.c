@@ -10,6 +10,7 @@
 #include "cache/area.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
+#include "miscadmin.h"
 #include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -100,15 +101,33 @@ KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes)
 }
 
 void
-KnnNoteRemoteBuild(KnnBuildKind kind, uint64 bytes)
+KnnNoteRemoteBuild(KnnBuildKind kind, uint64 vectors, uint64 bytes)
 {
 	KnnCacheBackend *mine = KnnCacheMine();
 
 	if (mine == NULL)
 		return;
+	pg_atomic_write_u32(&mine->remote_build.pid, (uint32) MyProcPid);
+	pg_atomic_write_u64(&mine->remote_build.vectors, vectors);
 	pg_atomic_write_u64(&mine->remote_build.bytes, bytes);
 	pg_write_barrier();
 	pg_atomic_write_u32(&mine->remote_build.kind, kind);
+}
+
+uint64
+KnnRemoteBuildVectors(int pid)
+{
+	for (uint32 b = 0; KnnCache != NULL && b < KnnCache->nbackends; b++)
+	{
+		KnnRemoteBuildNote *note = &KnnCacheBackends[b].remote_build;
+
+		if (pg_atomic_read_u32(&note->kind) == KNN_BUILD_NONE)
+			continue;
+		pg_read_barrier();
+		if (pg_atomic_read_u32(&note->pid) == (uint32) pid)
+			return pg_atomic_read_u64(&note->vectors);
+	}
+	return 0;
 }
 
 void

@@ -92,7 +92,9 @@ typedef struct KnnCounters
 typedef struct KnnRemoteBuildNote
 {
 	pg_atomic_uint32 kind;		/* KnnBuildKind */
-	pg_atomic_uint64 bytes;		/* of vectors */
+	pg_atomic_uint32 pid;
+	pg_atomic_uint64 vectors;
+	pg_atomic_uint64 bytes;		/* of these */
 } KnnRemoteBuildNote;
 
 typedef struct KnnRemoteBuildsNow
@@ -125,7 +127,10 @@ extern void KnnCountBuild(Relation index, uint64 time, uint64 rows, uint64 bytes
 extern KnnBuildKind KnnBuildKindOf(Relation index);
 
 /* Note a remote build of this backend, KNN_BUILD_NONE when it has ended.  Raises no error. */
-extern void KnnNoteRemoteBuild(KnnBuildKind kind, uint64 bytes);
+extern void KnnNoteRemoteBuild(KnnBuildKind kind, uint64 vectors, uint64 bytes);
+
+/* Vectors of the remote build that the backend of a process is at; 0 if it is at none. */
+extern uint64 KnnRemoteBuildVectors(int pid);
 
 /* Those of all backends; none without a cache. */
 extern void KnnRemoteBuildsCount(KnnRemoteBuildsNow *now);

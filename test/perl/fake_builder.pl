@@ -26,7 +26,8 @@ s/^"|"$//g foreach values %job;
 my ($n, $dim, $m) = @job{qw(count dimension m)};
 
 sub say_line { print "$_[0]\n" }
-sub progress { say_line(qq({"progress":{"phase":"$_[0]","done":$_[1],"total":$n}})) }
+# seconds of waiting have no end that is known
+sub progress { my $total = $_[0] eq 'remote' ? 0 : $n; say_line(qq({"progress":{"phase":"$_[0]","done":$_[1],"total":$total}})) }
 sub result { say_line(qq({"result":{"nodes":$n,"seconds":0.5,"threads":$job{threads},"memory":1000,"partitions":1}})) }
 
 sub crc32c

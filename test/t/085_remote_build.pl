@@ -249,9 +249,11 @@ is_counted('statement_timeout', %written, index_build_merge_abort_exception => 1
 
 sub start_hanging
 {
-	my ($mode, $phase) = @_;
-	return start_build("phase = 'building index: $phase' AND tuples_done = 1 AND tuples_total = $rows",
-		"SET knn.builder_path = '" . program($mode) . "'", 'CREATE INDEX t_idx ON t USING knn_hnsw (v) WITH (remote_index_build_size_min = 0)');
+	my ($mode, $phase, $command) = @_;
+	# seconds of waiting have no end that is known
+	my $total = $phase =~ /^waiting/ ? 0 : $rows;
+	return start_build("phase = 'building index: $phase' AND tuples_done = 1 AND tuples_total = $total",
+		"SET knn.builder_path = '" . program($mode) . "'", $command // 'CREATE INDEX t_idx ON t USING knn_hnsw (v) WITH (remote_index_build_size_min = 0)');
 }
 my @current = (remote_index_build_current_flush_operations => 1, remote_index_build_current_flush_size => $bytes);
 my $run;
@@ -275,11 +277,31 @@ foreach my $case ([ 'pg_cancel_backend', 'upload', 'uploading vectors' ],
 	is_counted("$phase, $how", %written, index_build_merge_abort_exception => 1);
 }
 
+# what a rebuild is at is told in vectors, whatever its phase counts
+build(program('remote'));
+my @merge = map { "'\$.nodes.*.graph_stats.merge.$_'" } qw(current current_docs current_size_in_bytes);
+foreach my $case ([ 'upload', 'uploading vectors' ], [ 'remote', 'waiting for the remote build' ],
+	[ 'download', 'downloading the graph' ], [ 'import', 'importing the graph' ])
+{
+	my ($at, $phase) = @$case;
+	foreach my $how ('', ' CONCURRENTLY')
+	{
+		($run, $err, $pid) = start_hanging("remote_hang:$at", $phase, "REINDEX INDEX$how t_idx");
+		is($node->safe_psql('postgres', 'SELECT concat_ws(\' \', ' . join(', ', map { "jsonb_path_query_first(s, $_)" } @merge) . ") FROM knn_stats('graph_stats') s"),
+			"1 $rows $bytes", "REINDEX$how, $phase: statistics of merges");
+		$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
+		$run->finish;
+		$node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_idx_ccnew');
+	}
+}
+drop();
+$node->safe_psql('postgres', 'SELECT knn_stats_reset()');
+
 # waiting holds back no more than a local build does
 my %held;
 foreach my $mode ('remote_hang', 'remote_error:0:x:remote;hang')
 {
-	($run, $err, $pid) = start_build("tuples_done = 1 AND tuples_total = $rows", "SET knn.builder_path = '" . program($mode) . "'",
+	($run, $err, $pid) = start_build("tuples_done = 1 AND phase ~ 'waiting|graph'", "SET knn.builder_path = '" . program($mode) . "'",
 		'SET knn.build_external_min = 0', 'CREATE INDEX CONCURRENTLY t_idx ON t USING knn_hnsw (v) WITH (remote_index_build_size_min = 0)');
 	$held{$mode} = $node->safe_psql('postgres', "SELECT (SELECT string_agg(mode || coalesce(relation::regclass::text, ''), ' ' ORDER BY 1) FROM pg_locks WHERE pid = $pid AND locktype = 'relation')
 		|| (SELECT backend_xmin IS NULL FROM pg_stat_activity WHERE pid = $pid)") =~ s/t_idx|\d+//gr;
