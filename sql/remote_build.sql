@@ -106,7 +106,7 @@ SET knn.remote_index_build_service_endpoint = 'http://me:secret@localhost:1025';
 SET knn.remote_index_build_service_username = 'a:b';
 SET knn.remote_index_build_service_ca_file = 'ca.pem';
 \set VERBOSITY sqlstate
-SET knn.remote_index_build_poll_interval = '1ms';
+SET knn.remote_index_build_poll_interval = '99ms';
 SET knn.remote_index_build_client_timeout = 0;
 SET knn.remote_index_build_size_max = -1;
 \set VERBOSITY default

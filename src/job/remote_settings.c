@@ -23,6 +23,7 @@
 
 #define STARS "********"
 #define PASSWORD "knn.remote_index_build_service_password"
+#define MIN_POLL_INTERVAL 100	/* ms; any role may set it, and asks the service as often */
 
 bool		knn_remote_enabled = false;
 char	   *knn_remote_repository = NULL;
@@ -159,7 +160,7 @@ KnnRemoteSettingsInit(bool preloaded)
 				&knn_remote_ca_file, 0, check_ca_file);
 	DefineCustomIntVariable("knn.remote_index_build_poll_interval",
 							"Sets the time between questions whether a build is done.",
-							NULL, &knn_remote_poll_interval, 5000, 10, 24 * 3600 * 1000,
+							NULL, &knn_remote_poll_interval, 5000, MIN_POLL_INTERVAL, 24 * 3600 * 1000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("knn.remote_index_build_client_timeout",
 							"Sets how long a build is waited for before the index is built locally.",

@@ -102,7 +102,7 @@ knn.remote_index_build_repository = files
 knn.remote_index_build_service_endpoint = 'http://127.0.0.1:$port'
 knn.remote_index_build_service_username = builder
 knn.remote_index_build_service_password = '$password'
-knn.remote_index_build_poll_interval = '20ms'
+knn.remote_index_build_poll_interval = '100ms'
 });
 $node->start;
 $node->safe_psql('postgres', "CREATE EXTENSION knn; CREATE SERVER files FOREIGN DATA WRAPPER knn_repository OPTIONS (type 'file', directory '$store', base_path 'base')");
