@@ -24,9 +24,10 @@ END $$;
 SELECT o AS option, try_option('type ''s3'', bucket ''b'', ' || o) AS result FROM unnest(ARRAY[
 	'base_path ''''', 'base_path ''a/b.c/..d''', 'base_path ''/a''', 'base_path ''a/''', 'base_path ''a//b''', 'base_path ''..''',
 	'base_path ''a/../b''', 'base_path ''./b''', 'base_path ''a b''',
-	'region ''eu-central-1''', 'region ''''', 'region ''a/b''',
+	'region ''eu-central-1''', 'region ''''', 'region ''a/b''', 'region ''eu.central''', format('region %L', repeat('a', 61)),
 	'endpoint ''http://localhost:9000''', 'endpoint ''https://s3.example.com/path''', 'endpoint ''localhost:9000''', 'endpoint ''ftp://h''',
-	'endpoint ''http://''', 'endpoint ''http:///p''', 'endpoint ''http://me:secret@h''', 'endpoint ''http://h/?x=1''', 'endpoint ''http://a b''',
+	'endpoint ''http://''', 'endpoint ''http:///p''', 'endpoint ''http://me:secret@h''', 'endpoint ''http://h/?x=1''', 'endpoint ''http://a b''', 'endpoint ''HTTP://h:1/p''', 'endpoint ''http://h/{x}''',
+	'endpoint ''http://h:x''', 'endpoint ''http://h/a@b''',
 	'path_style ''on''', 'path_style ''maybe''', 'keep_objects ''true''', 'keep_objects ''2''',
 	'connections ''8''', 'connections ''0''', 'connections ''65''', 'connections ''many''',
 	'ca_file ''/etc/ca.pem''', 'ca_file ''ca.pem''',

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/endpoint.h"
+
 static bool
 is_unreserved(char c)
 {
@@ -215,22 +217,9 @@ builder_whole_number(const char *text, uint64_t *number)
 bool
 builder_endpoint_is_good(const char *text, size_t *length)
 {
-	const char *host;
+	knn_endpoint endpoint;
+	bool		good = knn_endpoint_read(&endpoint, text, strlen(text)) == NULL;
 
-	if (strncasecmp(text, "http://", 7) == 0)
-		host = text + 7;
-	else if (strncasecmp(text, "https://", 8) == 0)
-		host = text + 8;
-	else
-		return false;
-	*length = strlen(text);
-	/* printable, and nothing that would begin a user's, a query's or a fragment's part */
-	for (const char *p = text; *p; p++)
-	{
-		if (*p <= 0x20 || *p >= 0x7F || strchr("@?#\\\"<>{}|^`", *p))
-			return false;
-	}
-	while (*length > 0 && text[*length - 1] == '/')
-		(*length)--;
-	return host[0] != '/' && host[0] != ':' && text + *length > host;
+	*length = endpoint.length;
+	return good;
 }

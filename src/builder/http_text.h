@@ -44,8 +44,8 @@ extern bool builder_content_range_is(const char *value, uint64_t first, uint64_t
 extern bool builder_whole_number(const char *text, uint64_t *number);
 
 /*
- * Whether text is a URL of http or https with a host, and without user, query and
- * fragment: what endpoints are.  Then length is that without slashes at its end.
+ * Whether text is the URL of an endpoint (core/endpoint.h).  Then length is that without
+ * slashes at its end.
  */
 extern bool builder_endpoint_is_good(const char *text, size_t *length);
 

@@ -15,6 +15,7 @@
 #include "builder/http_text.h"
 #include "builder/s3.h"
 #include "builder/wait.h"
+#include "core/endpoint.h"
 
 #define ATTEMPTS 5
 #define FIRST_PAUSE 0.2			/* seconds, doubled each time */
@@ -104,7 +105,7 @@ set_url(s3_repository *s3, const builder_repository_options *options, builder_er
 			return builder_error_set(error, BUILDER_OUT_OF_MEMORY, "out of memory");
 		endpoint = amazon;
 	}
-	if (!builder_endpoint_is_good(endpoint, &length) || length > 1024)
+	if (!builder_endpoint_is_good(endpoint, &length))
 	{
 		builder_error_set(error, BUILDER_BAD_JOB, "the endpoint of the repository is no URL of a store");
 		snprintf(error->hint, sizeof(error->hint),
@@ -131,7 +132,7 @@ set_all(s3_repository *s3, const builder_repository_options *options, builder_er
 		options->container[0] == '.')
 		return builder_error_set(error, BUILDER_BAD_JOB, "\"%.100s\" is no name of a bucket",
 								 options->container);
-	if (!only_of(region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", 1, 60))
+	if (knn_region_problem(region, strlen(region)) != NULL)
 		return builder_error_set(error, BUILDER_BAD_JOB, "\"%.100s\" is no name of a region", region);
 	if (options->connections > BUILDER_CONNECTIONS_MAX)
 		return builder_error_set(error, BUILDER_BAD_JOB, "the repository has %u connections, expected up to %d",

@@ -15,6 +15,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "compat.h"
+#include "core/endpoint.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -151,23 +152,18 @@ credential_problem(const char *value)
 		"It has printable ASCII characters and no blanks.";
 }
 
+static const char *
+region_problem(const char *value)
+{
+	return knn_region_problem(value, strlen(value));
+}
+
 const char *
 KnnUrlProblem(const char *url)
 {
-	const char *host = strncmp(url, "http://", 7) == 0 ? url + 7 :
-		strncmp(url, "https://", 8) == 0 ? url + 8 : NULL;
+	knn_endpoint ignored;
 
-	if (host == NULL)
-		return "The URL must begin with \"http://\" or \"https://\".";
-	if (strlen(url) >= MAX_TEXT || !printable(url))
-		return "The URL must have printable ASCII characters, no blanks, and be shorter than 1024 bytes.";
-	if (strchr("/:?#", *host) != NULL)
-		return "The URL must have the name of a host.";
-	if (memchr(host, '@', strcspn(host, "/?#")) != NULL)
-		return "The URL must not have a user name or password in it; they have settings of their own.";
-	if (strpbrk(host, "?#") != NULL)
-		return "The URL must end with its path, without \"?\" or \"#\".";
-	return NULL;
+	return knn_endpoint_read(&ignored, url, strlen(url));
 }
 
 static const RepositoryOption options[] = {
@@ -175,7 +171,7 @@ static const RepositoryOption options[] = {
 	{"base_path", ANY_SERVER, base_path_problem},
 	{"keep_objects", ANY_SERVER, boolean_problem},
 	{"bucket", S3_SERVER, name_problem},
-	{"region", S3_SERVER, name_problem},
+	{"region", S3_SERVER, region_problem},
 	{"endpoint", S3_SERVER, KnnUrlProblem},
 	{"path_style", S3_SERVER, boolean_problem},
 	{"ca_file", S3_SERVER, absolute_path_problem},

@@ -1,7 +1,7 @@
 /*
  * fuzz_remote.c
- *		The parsers of what build services and object stores answer, and of remote jobs, on
- *		any text.
+ *		The parsers of what build services and object stores answer, of remote jobs, and of
+ *		endpoints, on any text.
  *
  *	cc -DKNN_FUZZ_MAIN ...		[RUNS] mutations of corpus/fuzz_remote
  *	clang -fsanitize=fuzzer ...	libFuzzer
@@ -12,6 +12,7 @@
 
 #include "builder/http_text.h"
 #include "builder/remote_job.h"
+#include "core/endpoint.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -61,6 +62,32 @@ read_answers(const char *text, size_t size)
 	require(is_printable(to), "printable");
 }
 
+/* URLs of any text: those in jobs, from the start, and bare ones. */
+static void
+read_endpoints(const char *text, size_t size)
+{
+	static const char beginning[] = "http://";
+	char	   *url = malloc(size + sizeof(beginning));
+
+	memcpy(url, beginning, sizeof(beginning) - 1);
+	if (size > 0)
+		memcpy(url + sizeof(beginning) - 1, text, size);
+	for (size_t skip = 0; skip < sizeof(beginning); skip += sizeof(beginning) - 1)
+	{
+		size_t		n = size + sizeof(beginning) - 1 - skip;
+		char	   *exact = malloc(n > 0 ? n : 1);
+		knn_endpoint endpoint;
+
+		memcpy(exact, url + skip, n);
+		if (knn_endpoint_read(&endpoint, exact, n) == NULL)
+			require(endpoint.length > sizeof(beginning) - 1 && endpoint.length <= n && n <= KNN_ENDPOINT_BYTES &&
+					exact[endpoint.length - 1] != '/' && !memchr(exact, '@', n) && !memchr(exact, '\0', n), "endpoint");
+		(void) knn_region_problem(exact, n);
+		free(exact);
+	}
+	free(url);
+}
+
 static void
 read_job(const char *text, size_t size)
 {
@@ -85,11 +112,12 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* exactly as long, for the sanitizer to see what is read beyond */
-	char	   *text = malloc(size > 0 ? size : 1);
+	char	   *text = calloc(size > 0 ? size : 1, 1);
 
 	if (size > 0)
 		memcpy(text, data, size);
 	read_answers(text, size);
+	read_endpoints(text, size);
 	read_job(text, size);
 	free(text);
 	return 0;
