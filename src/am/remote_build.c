@@ -30,7 +30,12 @@
  * allows itself less.  A cancelled statement, and a shutdown, wait that long at most.
  */
 #define END_PATIENCE 3000
-#define FIRST_POLL 3.6			/* poll intervals that the longest first wait has */
+/*
+ * ms beyond knn.builder_timeout for which the program may be silent.  It tells where it is
+ * each second, also while it waits for an answer, but not while it gives up the job of the
+ * service and removes its objects, for which it allows itself 10 s.
+ */
+#define SILENCE 12000
 
 /* ---- whether ---- */
 
@@ -132,10 +137,8 @@ KnnRemoteBuildPrepare(KnnRemoteBuild *remote, KnnJobFailure *failure)
 	job->secrets.texts[1] = remote->repository->secret_key;
 	job->secrets.texts[2] = remote->repository->session_token;
 	job->child.patience = END_PATIENCE;
-	/* it speaks at each poll */
 	if (job->silence > 0)
-		job->silence = (int) Min((double) PG_INT32_MAX,
-								 job->silence + FIRST_POLL * knn_remote_poll_interval);
+		job->silence = Min(job->silence, PG_INT32_MAX - SILENCE) + SILENCE;
 	return true;
 }
 
