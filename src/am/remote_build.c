@@ -18,6 +18,7 @@
 #include "am/options.h"
 #include "am/value.h"
 #include "compat.h"
+#include "core/endpoint.h"
 #include "job/remote_settings.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -122,6 +123,28 @@ check_settings(KnnJobFailure *failure)
 	return true;
 }
 
+/*
+ * Basic authentication over http shows the password to whoever is on the way.  There are
+ * networks where that is meant, so it is not refused; once a session will do.
+ */
+static void
+warn_of_clear_password(void)
+{
+	static bool warned = false;
+	knn_endpoint endpoint;
+
+	if (warned || *KnnRemotePassword() == '\0' ||
+		knn_endpoint_read(&endpoint, knn_remote_endpoint, strlen(knn_remote_endpoint)) != NULL ||
+		endpoint.encrypted || endpoint.loopback)
+		return;
+	warned = true;
+	ereport(WARNING,
+			(errmsg("the password of the build service is sent without encryption"),
+			 errdetail("knn.remote_index_build_service_endpoint is \"%s\", which begins with \"http://\" and is not on this machine.",
+					   knn_remote_endpoint),
+			 errhint("Let the service, or a proxy in front of it, speak TLS, and use a URL that begins with \"https://\".")));
+}
+
 bool
 KnnRemoteBuildPrepare(KnnRemoteBuild *remote, KnnJobFailure *failure)
 {
@@ -133,6 +156,7 @@ KnnRemoteBuildPrepare(KnnRemoteBuild *remote, KnnJobFailure *failure)
 	if (remote->repository == NULL)
 		return false;
 
+	warn_of_clear_password();
 	job->secrets.texts[0] = KnnRemotePassword();
 	job->secrets.texts[1] = remote->repository->secret_key;
 	job->secrets.texts[2] = remote->repository->session_token;

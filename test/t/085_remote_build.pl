@@ -134,6 +134,22 @@ foreach my $case (
 }
 $node->safe_psql('postgres', 'SELECT knn_stats_reset()');
 
+# a password that everybody on the way can read, once a session
+my $clear = qr/WARNING:  the password of the build service is sent without encryption\nDETAIL:  .*endpoint is "http:\/\/builder\.example:1"/;
+foreach my $case (
+	[ 1, "SET knn.remote_index_build_service_endpoint = 'http://builder.example:1'" ],
+	[ 0, "SET knn.remote_index_build_service_endpoint = 'https://builder.example:1'" ],
+	[ 0, "SET knn.remote_index_build_service_endpoint = 'http://127.0.0.1:1'" ],
+	[ 0, "SET knn.remote_index_build_service_endpoint = 'http://builder.example:1'; SET knn.remote_index_build_service_username = ''; SET knn.remote_index_build_service_password = ''" ])
+{
+	my ($times, $settings) = @$case;
+	(undef, $messages) = build(program('remote'), "$settings; CREATE INDEX t_other ON t USING knn_hnsw (v) WITH (remote_index_build_size_min = 0); DROP INDEX t_other");
+	is(scalar(() = $messages =~ /$clear/g), $times, "sent without encryption: $settings");
+	is($messages =~ s/$clear.*?\nHINT:.*?begins with "https:\/\/"\.\n?//sr =~ s/^psql:.*: //r, '', 'nothing else is said');
+	drop();
+}
+$node->safe_psql('postgres', 'SELECT knn_stats_reset()');
+
 # rebuilds are merges, and other kinds of builds
 $node->append_conf('postgresql.conf', "knn.builder_path = '" . program('remote') . "'");
 $node->reload;
@@ -346,6 +362,25 @@ $node->safe_psql('postgres', 'DROP USER MAPPING FOR PUBLIC SERVER store');
 is($messages, '', 'credentials of the environment');
 unlike(slurp_file("$dir/job"), qr/"access_key"|"credentials"/, 'are not in the job');
 drop();
+
+# the owner of a repository may let it be anywhere: the environment's are for those of superusers,
+# whether there is no user mapping, or one that has nothing
+$node->safe_psql('postgres', 'CREATE ROLE keeper; GRANT USAGE ON FOREIGN DATA WRAPPER knn_repository TO keeper; ALTER SERVER store OWNER TO keeper');
+foreach my $mapping ('', 'CREATE USER MAPPING FOR PUBLIC SERVER store')
+{
+	$node->safe_psql('postgres', $mapping) if $mapping;
+	unlink "$dir/job";
+	(undef, $messages) = build(program("remote_job:$dir/job"));
+	like($messages, qr/WARNING:  index "t_idx" is built locally.*has no credentials for repository "store"\.  Those in the environment of the server are for repositories that a superuser owns\.\nHINT:  CREATE USER MAPPING/s,
+		"a repository of another: no credentials of the environment, $mapping");
+	ok(!-e "$dir/job", 'no program is asked');
+	drop();
+}
+$node->safe_psql('postgres', 'ALTER SERVER store OWNER TO CURRENT_USER');
+(undef, $messages) = build(program("remote_job:$dir/job"));
+is($messages, '', 'credentials of the environment, with a user mapping that has nothing');
+drop();
+$node->safe_psql('postgres', 'DROP USER MAPPING FOR PUBLIC SERVER store');
 
 # those of the machine, which only the program asks for; what tells it where is of the environment
 $node->safe_psql('postgres', "ALTER SERVER store OPTIONS (ADD credentials 'instance')");
