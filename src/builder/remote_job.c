@@ -97,6 +97,10 @@ check(builder_remote_job *job, builder_error *error)
 	if (job->build.space == KNN_SPACE_L1 || job->build.space == KNN_SPACE_LINF)
 		return builder_error_set(error, BUILDER_BAD_JOB,
 								 "build services do not know the spaces l1 and linf");
+	/* faiss's inner product is not their order: bytes are not normalised */
+	if (job->build.space == KNN_SPACE_COSINE && job->build.encoding == KNN_ENCODING_BYTE)
+		return builder_error_set(error, BUILDER_BAD_JOB,
+								 "build services do not know the space cosinesimil of bytes");
 	if (job->fp16_storage && !is_float(&job->build))
 		return builder_error_set(error, BUILDER_BAD_JOB,
 								 "only vectors of data type \"float\" can be stored as fp16");
@@ -190,7 +194,7 @@ space_type_of(const builder_job *job)
 {
 	if (job->space == KNN_SPACE_HAMMING)
 		return "hamming";
-	/* vectors of the cosine space are normalised */
+	/* floats of the cosine space are normalised */
 	return job->space == KNN_SPACE_L2 ? "l2" : "innerproduct";
 }
 

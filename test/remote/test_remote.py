@@ -563,6 +563,7 @@ def jobs_that_are_no_good(place):
         check_in(says, json.dumps(r.last))
         check_equal(r.service.count("POST"), 0, "requests")
     for change, says in (({"space": "l1"}, "l1"), ({"graph": "/x"}, "a graph"),
+                         ({"space": "cosinesimil", "data_type": "byte", "encoding": "byte"}, "cosinesimil of bytes"),
                          ({"result_format": "faiss"}, "a graph"), ({"dimension": 0}, "dimension"), ({"remote": None}, "no JSON object")):
         r = Remote(place)
         r.job.update(change)
