@@ -115,6 +115,9 @@ extern const char *serve_auth_user(const serve_auth *auth, const char *header);
 extern void serve_repository_check(const serve_config *config, const serve_request *request,
 								   serve_problems *problems);
 
+/* Whether two requests have the same object as their result. */
+extern bool serve_repository_same_result(const serve_request *a, const serve_request *b);
+
 /* The store of a request; NULL and *error upon failure. */
 extern builder_repository *serve_repository_open(const serve_config *config,
 												 const serve_request *request,

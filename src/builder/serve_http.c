@@ -170,6 +170,9 @@ submit(serve_http *http, serve_request *request, Answer *answer)
 		case SERVE_CONFLICT:
 			answer_error(answer, 409, "there is another request with this vector_path and tenant_id");
 			break;
+		case SERVE_RIVAL:
+			answer_error(answer, 409, error.message);
+			break;
 		case SERVE_BUSY:
 			answer_error(answer, 429, "too many jobs are waiting");
 			break;

@@ -4,8 +4,8 @@
  *
  * The queue is served in its order: a job that needs more memory than is free waits, and
  * those after it wait with it, so that small ones cannot keep a large one waiting for
- * ever.  Only a job whose cancelled predecessor of the same id has not ended yet is passed
- * over, since both have the same folder and the same result.
+ * ever.  Only a job whose result is that of one which has not ended yet is passed over: its
+ * cancelled predecessor of the same id, which has the same folder too, or another's.
  *
  * A new state is published in this order: the job's file, then what others see.  A job
  * that is lost between the two is done again, which gives the same file.
@@ -34,7 +34,9 @@ struct serve_jobs
 	pthread_cond_t changed;		/* a job is queued, cancelled or gone, memory is free, or stopping */
 	TAILQ_HEAD(, serve_job) known;
 	TAILQ_HEAD(, serve_job) waiting;
-	TAILQ_HEAD(, serve_job) leaving;	/* cancelled, nobody works at them, results to be removed */
+	TAILQ_HEAD(, serve_job) at_work;	/* a worker has them, cancelled ones too: by waiting */
+	TAILQ_HEAD(, serve_job) leaving;	/* cancelled, nobody works at them, results to be removed, of
+										 * the first just now */
 	TAILQ_HEAD(, serve_job) replaced;	/* cancelled, known no longer: by known */
 	LIST_HEAD(, serve_job) buckets[BUCKETS];
 	uint64_t	count;
@@ -150,8 +152,8 @@ settle(serve_jobs *jobs, serve_job *job)
 	{
 		TAILQ_REMOVE(&jobs->replaced, job, known);
 		serve_job_free(job);
-		pthread_cond_broadcast(&jobs->changed);
 	}
+	pthread_cond_broadcast(&jobs->changed);
 }
 
 /* Nobody works at a cancelled job any more. */
@@ -279,6 +281,7 @@ serve_jobs_open(const serve_config *config, builder_error *error)
 	jobs->config = config;
 	TAILQ_INIT(&jobs->known);
 	TAILQ_INIT(&jobs->waiting);
+	TAILQ_INIT(&jobs->at_work);
 	TAILQ_INIT(&jobs->leaving);
 	TAILQ_INIT(&jobs->replaced);
 	for (int i = 0; i < BUCKETS; i++)
@@ -353,11 +356,32 @@ add_job(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memor
 	return SERVE_ACCEPTED;
 }
 
+/* The job, queued or running, that has the same result under another id; NULL for none. */
+static const serve_job *
+find_rival(const serve_jobs *jobs, const serve_request *request, const char *id)
+{
+	const serve_job *job;
+
+	TAILQ_FOREACH(job, &jobs->waiting, waiting)
+	{
+		if (strcmp(job->id, id) != 0 && serve_repository_same_result(&job->request, request))
+			return job;
+	}
+	TAILQ_FOREACH(job, &jobs->at_work, waiting)
+	{
+		if (job->state == SERVE_RUNNING && strcmp(job->id, id) != 0 &&
+			serve_repository_same_result(&job->request, request))
+			return job;
+	}
+	return NULL;
+}
+
 static serve_submission
 submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory,
 	   builder_error *error)
 {
 	serve_job  *old = find(jobs, id);
+	const serve_job *rival;
 	serve_submission submission;
 
 	/* one that failed may be tried again, and be corrected */
@@ -365,6 +389,14 @@ submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory
 		return serve_request_equal(&old->request, request) ? SERVE_ACCEPTED : SERVE_CONFLICT;
 	if (memory == 0)
 		return SERVE_TOO_LARGE;
+	rival = find_rival(jobs, request, id);
+	if (rival)
+	{
+		serve_fail(error, BUILDER_BAD_JOB, 0,
+				   "job %s, of another tenant_id, is making the same result; wait for its end, or use another vector_path",
+				   rival->id);
+		return SERVE_RIVAL;
+	}
 	if (jobs->stopping || jobs->queued >= jobs->config->queue ||
 		(old == NULL && jobs->count >= jobs->config->jobs))
 		return SERVE_BUSY;
@@ -561,13 +593,32 @@ serve_jobs_expire(serve_jobs *jobs)
 
 /* ---- workers ---- */
 
+/* Does anybody still work at a job with this result, or remove it? */
+static bool
+is_in_use(const serve_jobs *jobs, const serve_request *request)
+{
+	const serve_job *job;
+
+	TAILQ_FOREACH(job, &jobs->at_work, waiting)
+	{
+		if (serve_repository_same_result(&job->request, request))
+			return true;
+	}
+	TAILQ_FOREACH(job, &jobs->leaving, waiting)
+	{
+		if (serve_repository_same_result(&job->request, request))
+			return true;
+	}
+	return false;
+}
+
 /* Whose turn it is, if there is memory for it. */
 static serve_job *
 next_waiting(const serve_jobs *jobs)
 {
 	serve_job  *job = TAILQ_FIRST(&jobs->waiting);
 
-	while (job && is_leaving(jobs, job->id))
+	while (job && is_in_use(jobs, &job->request))
 		job = TAILQ_NEXT(job, waiting);
 	return job && job->memory <= jobs->config->memory_limit - jobs->memory ? job : NULL;
 }
@@ -588,6 +639,7 @@ serve_jobs_take(serve_jobs *jobs)
 	if (job)
 	{
 		TAILQ_REMOVE(&jobs->waiting, job, waiting);
+		TAILQ_INSERT_TAIL(&jobs->at_work, job, waiting);
 		jobs->queued--;
 		jobs->running++;
 		jobs->memory += job->memory;
@@ -679,6 +731,7 @@ void
 serve_jobs_finish(serve_jobs *jobs, serve_job *job, const builder_error *error)
 {
 	pthread_mutex_lock(&jobs->lock);
+	TAILQ_REMOVE(&jobs->at_work, job, waiting);
 	jobs->running--;
 	jobs->memory -= job->memory;
 	if (job->state == SERVE_CANCELLED)
@@ -697,8 +750,6 @@ serve_jobs_take_cancelled(serve_jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	while (!jobs->stopping && (job = TAILQ_FIRST(&jobs->leaving)) == NULL)
 		pthread_cond_wait(&jobs->changed, &jobs->lock);
-	if (job)
-		TAILQ_REMOVE(&jobs->leaving, job, waiting);
 	pthread_mutex_unlock(&jobs->lock);
 	return job;
 }
@@ -707,6 +758,7 @@ void
 serve_jobs_settle(serve_jobs *jobs, serve_job *job)
 {
 	pthread_mutex_lock(&jobs->lock);
+	TAILQ_REMOVE(&jobs->leaving, job, waiting);
 	settle(jobs, job);
 	pthread_mutex_unlock(&jobs->lock);
 }

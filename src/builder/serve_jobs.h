@@ -32,7 +32,7 @@ extern const char *const serve_state_names[];
 typedef struct serve_job
 {
 	TAILQ_ENTRY(serve_job) known;	/* all, the latest last; or those replaced */
-	TAILQ_ENTRY(serve_job) waiting; /* the queue, or those whose results go */
+	TAILQ_ENTRY(serve_job) waiting; /* the queue, those that run, or those whose results go */
 	LIST_ENTRY(serve_job) bucket;
 	char		id[SHA256_HEX + 1];
 	serve_request request;
@@ -80,6 +80,7 @@ typedef enum
 {
 	SERVE_ACCEPTED,				/* or known already */
 	SERVE_CONFLICT,				/* known with another request */
+	SERVE_RIVAL,				/* another job is making the same result: *error tells which */
 	SERVE_BUSY,					/* no room in the queue */
 	SERVE_TOO_LARGE,			/* can never be built here */
 	SERVE_BROKEN				/* *error tells why */
@@ -138,7 +139,7 @@ extern bool serve_jobs_putting(serve_jobs *jobs, serve_job *job);
  */
 extern void serve_jobs_finish(serve_jobs *jobs, serve_job *job, const builder_error *error);
 
-/* The next cancelled job whose result is to be removed; NULL when the service ends. */
+/* The next cancelled job whose result is to be removed, by one thread; NULL when the service ends. */
 extern serve_job *serve_jobs_take_cancelled(serve_jobs *jobs);
 
 /* It was, as far as it can be: the job is over, and may be gone. */

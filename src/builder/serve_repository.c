@@ -97,6 +97,39 @@ serve_repository_check(const serve_config *config, const serve_request *request,
 						  "is no bucket that this service may use (--container)");
 }
 
+/* A directory may have several names, and keys may begin within it. */
+static bool
+is_same_file(const serve_request *a, const char *key_a, const serve_request *b, const char *key_b)
+{
+	char		folder_a[PATH_MAX];
+	char		folder_b[PATH_MAX];
+	char		path_a[PATH_MAX + SERVE_KEY_BYTES + 2];
+	char		path_b[PATH_MAX + SERVE_KEY_BYTES + 2];
+
+	if (realpath(a->container_name, folder_a) == NULL || realpath(b->container_name, folder_b) == NULL)
+		return false;
+	snprintf(path_a, sizeof(path_a), "%s/%s", folder_a, key_a);
+	snprintf(path_b, sizeof(path_b), "%s/%s", folder_b, key_b);
+	return strcmp(path_a, path_b) == 0;
+}
+
+bool
+serve_repository_same_result(const serve_request *a, const serve_request *b)
+{
+	char		key_a[SERVE_KEY_BYTES + 1];
+	char		key_b[SERVE_KEY_BYTES + 1];
+
+	if (a->repository_type != b->repository_type)
+		return false;
+	serve_request_result_key(a, key_a);
+	serve_request_result_key(b, key_b);
+	if (strcmp(a->container_name, b->container_name) == 0)
+		return strcmp(key_a, key_b) == 0;
+	return a->repository_type == BUILDER_REPOSITORY_FILE &&
+		strcmp(serve_request_file_name(key_a), serve_request_file_name(key_b)) == 0 &&
+		is_same_file(a, key_a, b, key_b);
+}
+
 /* ---- credentials ---- */
 
 /* The value of "NAME=VALUE" if a line is that. */
@@ -136,6 +169,7 @@ serve_repository_open(const serve_config *config, const serve_request *request,
 	builder_repository *repository;
 	char		folder[PATH_MAX];
 	char	   *text = NULL;
+	size_t		bytes = 0;		/* of text, whose lines end with zeroes soon */
 
 	if (options.type == BUILDER_REPOSITORY_FILE)
 	{
@@ -160,8 +194,10 @@ serve_repository_open(const serve_config *config, const serve_request *request,
 		text = serve_secret_read(config->s3_credentials, CREDENTIALS_BYTES, error);
 		if (text == NULL)
 			return NULL;
+		bytes = strlen(text);
 		if (!read_credentials(text, &options))
 		{
+			explicit_bzero(text, bytes);
 			free(text);
 			serve_fail(error, BUILDER_BAD_JOB, 0,
 					   "the file of --s3-credentials has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
@@ -170,7 +206,7 @@ serve_repository_open(const serve_config *config, const serve_request *request,
 	}
 	repository = builder_repository_open(&options, error);
 	if (text)
-		explicit_bzero(text, strlen(text));
+		explicit_bzero(text, bytes);
 	free(text);
 	return repository;
 }

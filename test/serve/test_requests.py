@@ -178,13 +178,56 @@ class Requests(ServiceTest):
         self.assertEqual(s.over(first)["task_status"], "COMPLETED_INDEX_BUILD")
         self.assertEqual(s.submit("a", m=48), first)
         self.assertEqual(s.request("POST", "/_build", s.body("a", m=48, doc_count=11))[0], 409)
-        self.assertNotEqual(s.submit("a", m=48, tenant_id="other"), first)
+        other = s.submit("a", m=48, tenant_id="other")
+        self.assertNotEqual(other, first)
+        self.assertEqual(s.over(other)["task_status"], "COMPLETED_INDEX_BUILD")
         # another path and tenant with the same text, and so the same id
-        s.submit("a", tenant_id="x-y")
+        s.over(s.submit("a", tenant_id="x-y"))
         body = s.body("a", vector_path="a.knnvec-x.knnvec", tenant_id="t")
         self.assertEqual(s.request("POST", "/_build", body)[0], 200)
         body = s.body("a", vector_path="a.knnvec", tenant_id="x.knnvec-t")
         self.assertEqual(s.request("POST", "/_build", body)[0], 409)
+
+    def test_same_result(self):
+        s = self.start("--queue", "3")
+        for name in ("d/a", "b"):
+            s.put_vectors(name)
+        os.symlink(os.path.join(s.store, "d"), os.path.join(s.store, "link"))
+        names = ({"tenant_id": "u"}, {"tenant_id": "u", "container_name": s.store + "/"},
+                 {"container_name": s.store + "/d", "vector_path": "a.knnvec", "doc_id_path": "a.knndid"},
+                 {"container_name": s.store + "/link", "vector_path": "a.knnvec", "doc_id_path": "a.knndid"})
+        first = s.submit("d/a", m=47)
+        s.running("d/a")
+        second = s.submit("b", m=48)
+        for others in names:
+            status, answer, _ = s.request("POST", "/_build", s.body("d/a", m=48, **others))
+            self.assertEqual(status, 409, others)
+            self.assertIn(first, answer["detail"])
+        # the same of one that waits
+        status, answer, _ = s.request("POST", "/_build", s.body("b", tenant_id="u"))
+        self.assertEqual(status, 409)
+        self.assertIn(second, answer["detail"])
+        # neither the same name elsewhere, nor a job that is over or is given up
+        s.put_vectors("a")
+        third = s.submit("a")
+        self.assertEqual(s.request("DELETE", "/_build/" + first)[0], 202)
+        for job in (second, third, s.submit("d/a", tenant_id="u")):
+            self.assertEqual(s.over(job)["task_status"], "COMPLETED_INDEX_BUILD")
+        self.assertEqual(s.build("b", tenant_id="u")["task_status"], "COMPLETED_INDEX_BUILD")
+
+    def test_same_result_while_a_job_ends(self):
+        # the child of the cancelled one does not want to end, and has the result until then
+        s = self.start("--workers", "2")
+        s.put_vectors("a")
+        first = s.submit("a", m=42)
+        s.running("a")
+        until(lambda: s.jobs()["jobs"][0].get("phase") == "read", "the child")
+        self.assertEqual(s.request("DELETE", "/_build/" + first)[0], 202)
+        other = s.submit("a", tenant_id="u")
+        time.sleep(1)
+        self.assertEqual([job["state"] for job in s.jobs()["jobs"]], ["cancelled", "queued"])
+        self.assertEqual(s.over(other)["task_status"], "COMPLETED_INDEX_BUILD")
+        self.assertIn("a.faiss", os.listdir(s.store))
 
     def test_queue(self):
         s = self.start("--queue", "2", "--jobs", "4")
