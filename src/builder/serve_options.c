@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "builder/machine.h"
 #include "builder/serve.h"
 
 typedef enum Kind
@@ -100,7 +100,7 @@ const char *const serve_options_usage =
 "  --s3-ca-file FILE       certificates to trust (the system's)\n"
 "\n"
 "Jobs\n"
-"  --memory-limit SIZE     of all builds together (three quarters of the machine's)\n"
+"  --memory-limit SIZE     of all builds together (three quarters of what this process may have)\n"
 "  --workers N             jobs at once (1)\n"
 "  --threads N             threads of each (processors / workers)\n"
 "  --queue N               jobs that may wait (100)\n"
@@ -219,7 +219,7 @@ set_defaults(serve_config *config)
 {
 	memset(config, 0, sizeof(*config));
 	config->listen = "127.0.0.1:1025";
-	config->memory_limit = (uint64_t) sysconf(_SC_PHYS_PAGES) * (uint64_t) sysconf(_SC_PAGESIZE) / 4 * 3;
+	config->memory_limit = builder_machine_memory("") / 4 * 3;
 	config->workers = 1;
 	config->queue = 100;
 	config->jobs = 10000;
@@ -249,9 +249,9 @@ check_together(serve_config *config, builder_error *error)
 	}
 	if (config->threads == 0)
 	{
-		long		processors = sysconf(_SC_NPROCESSORS_ONLN);
+		uint64_t	processors = builder_machine_processors("");
 
-		config->threads = processors > (long) config->workers ? (uint64_t) processors / config->workers : 1;
+		config->threads = processors > config->workers ? processors / config->workers : 1;
 	}
 	return true;
 }

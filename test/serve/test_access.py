@@ -168,6 +168,15 @@ class Options(ServiceTest):
                      message="could not listen")
         self.refused(message="is in use")
 
+    def test_processors(self):
+        mine = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(mine)})
+        try:
+            s = self.start()
+        finally:
+            os.sched_setaffinity(0, mine)
+        self.assertTrue(s.logged("threads=1\n"))
+
     def test_log(self):
         s = self.start("--log-format", "json")
         s.put_vectors("a")
