@@ -3,19 +3,19 @@
  *		Checks of downloaded vectors, before a build is begun.
  *
  * Files are little-endian, and so is every machine that this is built for (graph_file.h).
+ *
+ * They are read and written, not mapped: of a mapped file, a disk that is full or broken
+ * would be a signal that ends the service with all its jobs.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "builder/serve.h"
 
-#define CHECKED_AT_ONCE 4096	/* vectors */
+#define BLOCK_BYTES (256 * 1024)	/* so many are read at once, or one vector: they stay in a cache */
 
 /* How far the square of a length may be from 1: normalising rounds. */
 #define LENGTH_TOLERANCE 1e-3
@@ -31,30 +31,75 @@ square(const float *row, uint32_t dimension)
 	return sum;
 }
 
+/* Rows from the one that is number `first`; their new values where they are normalised. */
 static bool
-check_rows(float *rows, const serve_request *request, const builder_transfer *transfer,
+check_rows(float *rows, uint32_t first, uint32_t count, const serve_request *request,
 		   bool *normalised, builder_error *error)
 {
-	for (uint32_t i = 0; i < request->doc_count; i++)
+	for (uint32_t i = 0; i < count; i++)
 	{
-		float	   *row = rows + (uint64_t) request->dimension * i;
+		float	   *row = rows + (size_t) request->dimension * i;
 		double		length = square(row, request->dimension);
 
 		if (!isfinite(length))
-			return serve_fail(error, BUILDER_BAD_INPUT, 0, "vector %u contains NaN or infinity", i);
+			return serve_fail(error, BUILDER_BAD_INPUT, 0, "vector %u contains NaN or infinity", first + i);
 		if (request->space_type == SERVE_COSINESIMIL)
 		{
 			if (length == 0)
 				return serve_fail(error, BUILDER_BAD_INPUT, 0,
-								  "vector %u is zero, which has no angle to others", i);
+								  "vector %u is zero, which has no angle to others", first + i);
 			length = 1 / sqrt(length);
 			for (uint32_t j = 0; j < request->dimension; j++)
 				row[j] = (float) (row[j] * length);
 		}
 		else if (fabs(length - 1) > LENGTH_TOLERANCE)
 			*normalised = false;
-		if (i % CHECKED_AT_ONCE == 0 && !transfer->progress(transfer->state, i, request->doc_count))
+	}
+	return true;
+}
+
+/* All of a part of a file, read or written; false with errno, which is 0 at the file's end. */
+static bool
+transfer_part(int fd, bool writes, char *bytes, size_t size, off_t offset)
+{
+	while (size > 0)
+	{
+		ssize_t		n = writes ? pwrite(fd, bytes, size, offset) : pread(fd, bytes, size, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			errno = 0;
+		if (n <= 0)
+			return false;
+		bytes += n;
+		size -= (size_t) n;
+		offset += n;
+	}
+	return true;
+}
+
+static bool
+check_file(int fd, float *rows, uint32_t rows_at_once, const serve_request *request,
+		   const builder_transfer *transfer, bool *normalised, builder_error *error)
+{
+	size_t		row_bytes = (size_t) serve_request_row_bytes(request);
+
+	for (uint32_t i = 0; i < request->doc_count;)
+	{
+		uint32_t	count = request->doc_count - i < rows_at_once ? request->doc_count - i : rows_at_once;
+		off_t		offset = (off_t) row_bytes * i;
+
+		if (!transfer->progress(transfer->state, i, request->doc_count))
 			return serve_fail(error, BUILDER_CANCELLED, 0, "the job was cancelled");
+		if (!transfer_part(fd, false, (char *) rows, row_bytes * count, offset))
+			return serve_fail(error, BUILDER_IO, errno, "could not read the downloaded vectors");
+		if (!check_rows(rows, i, count, request, normalised, error))
+			return false;
+		if (request->space_type == SERVE_COSINESIMIL &&
+			!transfer_part(fd, true, (char *) rows, row_bytes * count, offset))
+			return serve_fail(error, BUILDER_IO, errno, "could not write the normalised vectors");
+		i += count;
 	}
 	return true;
 }
@@ -63,8 +108,9 @@ bool
 serve_vectors_check(const char *path, const serve_request *request,
 					const builder_transfer *transfer, bool *normalised, builder_error *error)
 {
-	size_t		bytes = (size_t) (serve_request_row_bytes(request) * request->doc_count);
-	void	   *rows;
+	size_t		row_bytes = (size_t) serve_request_row_bytes(request);
+	uint32_t	rows_at_once = row_bytes < BLOCK_BYTES ? (uint32_t) (BLOCK_BYTES / row_bytes) : 1;
+	float	   *rows;
 	int			fd;
 	bool		ok;
 
@@ -74,12 +120,10 @@ serve_vectors_check(const char *path, const serve_request *request,
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return serve_fail(error, BUILDER_IO, errno, "could not open the downloaded vectors");
-	rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rows = malloc(row_bytes * rows_at_once);
+	ok = rows ? check_file(fd, rows, rows_at_once, request, transfer, normalised, error) :
+		serve_fail(error, BUILDER_OUT_OF_MEMORY, 0, "out of memory");
+	free(rows);
 	close(fd);
-	if (rows == MAP_FAILED)
-		return serve_fail(error, BUILDER_IO, errno, "could not map the downloaded vectors");
-	(void) madvise(rows, bytes, MADV_SEQUENTIAL);
-	ok = check_rows(rows, request, transfer, normalised, error);
-	munmap(rows, bytes);
 	return ok;
 }
