@@ -376,11 +376,37 @@ find_rival(const serve_jobs *jobs, const serve_request *request, const char *id)
 	return NULL;
 }
 
+/* The one that has been completed or failed for the longest time; NULL for none. */
+static serve_job *
+oldest_over(const serve_jobs *jobs)
+{
+	serve_job  *oldest = NULL;
+	serve_job  *job;
+
+	TAILQ_FOREACH(job, &jobs->known, known)
+	{
+		if ((job->state == SERVE_COMPLETED || job->state == SERVE_FAILED) &&
+			(oldest == NULL || job->finished < oldest->finished))
+			oldest = job;
+	}
+	return oldest;
+}
+
+/* With its file. */
+static void
+forget_for_good(serve_jobs *jobs, serve_job *job)
+{
+	serve_log(SERVE_INFO, "job_forgotten", "job", job->id, NULL);
+	serve_state_remove(jobs->config->state_dir, job->id);
+	forget(jobs, job);
+}
+
 static serve_submission
 submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory,
 	   builder_error *error)
 {
 	serve_job  *old = find(jobs, id);
+	serve_job  *excess = NULL;	/* forgotten for this one */
 	const serve_job *rival;
 	serve_submission submission;
 
@@ -397,8 +423,9 @@ submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory
 				   rival->id);
 		return SERVE_RIVAL;
 	}
-	if (jobs->stopping || jobs->queued >= jobs->config->queue ||
-		(old == NULL && jobs->count >= jobs->config->jobs))
+	if (jobs->stopping || jobs->queued >= jobs->config->queue)
+		return SERVE_BUSY;
+	if (old == NULL && jobs->count >= jobs->config->jobs && (excess = oldest_over(jobs)) == NULL)
 		return SERVE_BUSY;
 	/* one predecessor of an id may take its time, not any number */
 	if (old && old->state == SERVE_CANCELLED && is_leaving(jobs, id))
@@ -406,6 +433,8 @@ submit(serve_jobs *jobs, serve_request *request, const char *id, uint64_t memory
 	submission = add_job(jobs, request, id, memory, old && old->put, error);
 	if (submission == SERVE_ACCEPTED && old)
 		forget(jobs, old);
+	if (submission == SERVE_ACCEPTED && excess)
+		forget_for_good(jobs, excess);
 	return submission;
 }
 
@@ -584,9 +613,7 @@ serve_jobs_expire(serve_jobs *jobs)
 		next = TAILQ_NEXT(job, known);
 		if (job->finished == 0 || job->state == SERVE_CANCELLED || now - job->finished < (time_t) jobs->config->job_ttl)
 			continue;
-		serve_log(SERVE_INFO, "job_forgotten", "job", job->id, NULL);
-		serve_state_remove(jobs->config->state_dir, job->id);
-		forget(jobs, job);
+		forget_for_good(jobs, job);
 	}
 	pthread_mutex_unlock(&jobs->lock);
 }

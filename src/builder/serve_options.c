@@ -104,7 +104,7 @@ const char *const serve_options_usage =
 "  --workers N             jobs at once (1)\n"
 "  --threads N             threads of each (processors / workers)\n"
 "  --queue N               jobs that may wait (100)\n"
-"  --jobs N                jobs that may be known (10000)\n"
+"  --jobs N                jobs that may be known, the oldest that are over are forgotten (10000)\n"
 "  --job-ttl TIME          how long jobs that are over stay known (24h)\n"
 "  --job-timeout TIME      how long a job may run (6h)\n"
 "  --builder PATH          program that builds (this one)\n"

@@ -204,6 +204,12 @@ class Service:
     def build(self, name, **others):
         return self.over(self.submit(name, **others))
 
+    def build_id(self, name, **others):
+        """The id of a job that is over."""
+        job = self.submit(name, **others)
+        self.over(job)
+        return job
+
     def jobs(self):
         return self.request("GET", "/_jobs")[1]
 

@@ -251,14 +251,35 @@ class Requests(ServiceTest):
         self.assertEqual(s.states(), {"a": "running", "b": "queued", "c": "queued"})
 
     def test_known_jobs_are_bounded(self):
-        s = self.start("--jobs", "2")
-        for name in "abc":
+        s = self.start("--jobs", "3", "--workers", "2")
+        for name in "abcdef":
             s.put_vectors(name)
-        s.build("a")
-        s.build("b", m=43)
-        self.assertEqual(s.request("POST", "/_build", s.body("c"))[0], 429)
+        # one that came first is not the oldest: it ends last
+        first = s.submit("a", m=47)
+        s.running("a")
+        second = s.build_id("b")
+        time.sleep(1.1)  # what is compared is whole seconds
+        s.request("DELETE", "/_build/" + first)
+        until(lambda: s.states()["a"] == "failed", "the end of a")
+        third = s.build_id("c", m=43)
         # one that failed makes room for itself
-        self.assertEqual(s.build("b")["task_status"], "COMPLETED_INDEX_BUILD")
+        self.assertEqual(s.build("c")["task_status"], "COMPLETED_INDEX_BUILD")
+        self.assertEqual(s.states(), {"a": "failed", "b": "completed", "c": "completed"})
+        # others for the oldest one
+        s.submit("d", m=47)
+        self.assertEqual(set(s.states()), set("acd"))
+        self.assertEqual(s.request("GET", "/_status/" + second)[0], 404)
+        self.assertNotIn(second + ".json", os.listdir(s.state))
+        self.assertIn(first + ".json", os.listdir(s.state))
+        s.submit("e", m=47)
+        s.submit("f", m=47)
+        self.assertEqual(set(s.states()), set("def"))
+        s.running("e")
+        # but not for one that waits or runs
+        self.assertEqual(s.request("POST", "/_build", s.body("a"))[0], 429)
+        self.assertEqual(s.states(), {"d": "running", "e": "running", "f": "queued"})
+        self.assertEqual(len(os.listdir(s.state)), 4)
+        self.assertEqual(s.request("GET", "/_status/" + third)[0], 404)
 
     def test_memory(self):
         s = self.start("--memory-limit", "40MB", "--workers", "4")
