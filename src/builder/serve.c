@@ -66,12 +66,14 @@ lock_folder(const char *folder, builder_error *error)
 	return -1;
 }
 
+/* A socket, and whether it is for this machine alone; -1 upon failure. */
 static int
-listen_safely(const serve_config *config, char address[128], builder_error *error)
+listen_safely(const serve_config *config, bool *local, char address[128], builder_error *error)
 {
 	bool		public;
 	int			fd = serve_listen(config->listen, &public, address, error);
 
+	*local = !public && !config->insecure;
 	if (fd < 0 || !public || config->insecure || (config->tls_cert && config->auth_file))
 		return fd;
 	close(fd);
@@ -116,12 +118,12 @@ wait_for_end(serve_jobs *jobs, serve_http *http, const sigset_t *signals)
 
 /* With the folders locked and the socket open; the exit status. */
 static int
-serve(const serve_config *config, int fd, const char *address, const sigset_t *signals)
+serve(const serve_config *config, int fd, bool local, const char *address, const sigset_t *signals)
 {
 	builder_error error;
 	serve_jobs *jobs = serve_jobs_open(config, &error);
 	serve_workers *workers = jobs ? serve_workers_start(config, jobs, &error) : NULL;
-	serve_http *http = workers ? serve_http_start(config, jobs, fd, &error) : NULL;
+	serve_http *http = workers ? serve_http_start(config, jobs, fd, local, &error) : NULL;
 
 	if (http)
 	{
@@ -166,6 +168,7 @@ serve_main(int argc, char **argv)
 	builder_error error;
 	sigset_t	signals;
 	char		address[128];
+	bool		local;
 	int			state = -1;
 	int			work = -1;
 	int			fd = -1;
@@ -185,8 +188,8 @@ serve_main(int argc, char **argv)
 	block_signals(&signals);
 	if ((state = lock_folder(config.state_dir, &error)) >= 0 &&
 		(work = lock_folder(config.work_dir, &error)) >= 0 &&
-		(fd = listen_safely(&config, address, &error)) >= 0)
-		status = serve(&config, fd, address, &signals);
+		(fd = listen_safely(&config, &local, address, &error)) >= 0)
+		status = serve(&config, fd, local, address, &signals);
 	else
 		log_error("not_started", &error);
 	if (fd >= 0)

@@ -7,6 +7,7 @@
  *	serve_listen.c		the socket
  *	serve_http.c		connections, TLS and routes		(libmicrohttpd's threads)
  *	serve_auth.c		who may ask
+ *	serve_origin.c		what browsers ask for others' pages
  *	serve_request.c		what is asked
  *	serve_jobs.c		jobs: ids, queue, memory		(under one lock)
  *	serve_state.c		the file of each job
@@ -108,6 +109,17 @@ extern void serve_auth_free(serve_auth *auth);
 
 /* The user of an Authorization header (which may be NULL); NULL for nobody. */
 extern const char *serve_auth_user(const serve_auth *auth, const char *header);
+
+/* ---- browsers ---- */
+
+/*
+ * Whether a page of another site asks, by the headers Origin, Sec-Fetch-Site and Host; each
+ * may be NULL.
+ */
+extern bool serve_origin_is_foreign(const char *origin, const char *site, const char *host);
+
+/* Whether a Host header has one of this machine's own names: localhost, 127.0.0.0/8, [::1]. */
+extern bool serve_origin_host_is_local(const char *host);
 
 /* ---- object stores ---- */
 

@@ -52,6 +52,7 @@ struct serve_http
 	const serve_config *config;
 	serve_jobs *jobs;
 	int			fd;
+	bool		local;			/* it listens to this machine alone */
 	struct MHD_Daemon *daemon;
 	pthread_rwlock_t users;
 	serve_auth *auth;			/* NULL: anybody may ask */
@@ -290,6 +291,12 @@ find_route(const char *path)
 	return NULL;
 }
 
+static const char *
+header(struct MHD_Connection *connection, const char *name)
+{
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
 /* Whether the client is one that may ask, and then who. */
 static bool
 is_user(serve_http *http, struct MHD_Connection *connection, Exchange *exchange)
@@ -298,12 +305,25 @@ is_user(serve_http *http, struct MHD_Connection *connection, Exchange *exchange)
 
 	pthread_rwlock_rdlock(&http->users);
 	if (http->auth)
-		user = serve_auth_user(http->auth, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-																	   MHD_HTTP_HEADER_AUTHORIZATION));
+		user = serve_auth_user(http->auth, header(connection, MHD_HTTP_HEADER_AUTHORIZATION));
 	if (user)
 		snprintf(exchange->user, sizeof(exchange->user), "%s", user);
 	pthread_rwlock_unlock(&http->users);
 	return user != NULL;
+}
+
+/* Why a request is refused that a browser makes for somebody else's page; NULL if it is none. */
+static const char *
+why_foreign(const serve_http *http, struct MHD_Connection *connection)
+{
+	const char *host = header(connection, MHD_HTTP_HEADER_HOST);
+
+	if (serve_origin_is_foreign(header(connection, "Origin"), header(connection, "Sec-Fetch-Site"), host))
+		return "requests of pages of other sites are refused";
+	/* where there are users a site under a name of its own has not their passwords */
+	if (http->local && http->config->auth_file == NULL && host && !serve_origin_host_is_local(host))
+		return "Host must be localhost or an address of this machine, since anybody here may ask (--auth-file, --insecure)";
+	return NULL;
 }
 
 /* Set the handler of a request, or why it is refused. */
@@ -312,9 +332,12 @@ choose_handler(serve_http *http, struct MHD_Connection *connection, Exchange *ex
 {
 	const Route *route = find_route(exchange->path);
 	const char *method = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
+	const char *foreign = why_foreign(http, connection);
 
 	exchange->asks = strcmp(method, "GET") == 0;
-	if (!is_user(http, connection, exchange))
+	if (foreign)
+		answer_error(&exchange->refused, 403, foreign);
+	else if (!is_user(http, connection, exchange))
 		answer_error(&exchange->refused, 401, "user and password are missing or wrong");
 	else if (route == NULL)
 		answer_error(&exchange->refused, 404, "there is nothing of this name");
@@ -409,8 +432,8 @@ begin_exchange(serve_http *http, struct MHD_Connection *connection, const char *
 	 * body is too long to be read to its end.  Others get their answer after their body,
 	 * since it could be lost with a connection that is closed while they still send.
 	 */
-	length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-	waits = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
+	length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	waits = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
 	if (length && strtoull(length, NULL, 10) > (waits ? SERVE_REQUEST_BYTES : BODY_SEEN_MOST) &&
 		exchange->handler)
 	{
@@ -639,7 +662,8 @@ end_daemon(serve_http *http, struct MHD_Daemon *daemon)
 }
 
 serve_http *
-serve_http_start(const serve_config *config, serve_jobs *jobs, int fd, builder_error *error)
+serve_http_start(const serve_config *config, serve_jobs *jobs, int fd, bool local,
+				 builder_error *error)
 {
 	serve_http *http = calloc(1, sizeof(*http));
 
@@ -651,6 +675,7 @@ serve_http_start(const serve_config *config, serve_jobs *jobs, int fd, builder_e
 	http->config = config;
 	http->jobs = jobs;
 	http->fd = fd;
+	http->local = local;
 	LIST_INIT(&http->connections);
 	(void) pthread_mutex_init(&http->lock, NULL);
 	(void) pthread_rwlock_init(&http->users, NULL);

@@ -10,11 +10,11 @@
 typedef struct serve_http serve_http;
 
 /*
- * Answer at a socket that listens, which stays the caller's; NULL and *error upon
- * failure.
+ * Answer at a socket that listens, which stays the caller's.  local: for this machine alone,
+ * under its own names.  NULL and *error upon failure.
  */
 extern serve_http *serve_http_start(const serve_config *config, serve_jobs *jobs, int fd,
-									builder_error *error);
+									bool local, builder_error *error);
 
 /* Read users, certificate and key again; upon failure all stays as it was. */
 extern bool serve_http_reload(serve_http *http, builder_error *error);

@@ -114,7 +114,7 @@ const char *const serve_options_usage =
 "  --tls-cert FILE         certificate chain, PEM\n"
 "  --tls-key FILE          its key, PEM\n"
 "  --tls-min 1.2|1.3       (1.2)\n"
-"  --insecure              listen to other machines without TLS or users\n"
+"  --insecure              listen to other machines without TLS or users, under any name\n"
 "  --connections N         at once (256)\n"
 "  --request-timeout TIME  how long a connection may last (30s)\n"
 "  --log-format text|json  (text)\n"

@@ -52,6 +52,45 @@ class Users(ServiceTest):
         self.refused("--auth-file", self.root + "/none", message="could not open")
 
 
+class Browsers(ServiceTest):
+    def statuses(self, s, *headers):
+        return [s.request("GET", "/_heart_beat", headers=header)[0] for header in headers]
+
+    def test_pages_of_others(self):
+        s = self.start()
+        own = f"127.0.0.1:{s.port}"
+        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": ""},
+                        {"Origin": "http://127.0.0.1:1"}, {"Origin": "http://" + own + ".evil.example"},
+                        {"Origin": f"http://x@{own}"}, {"Sec-Fetch-Site": "cross-site"},
+                        {"Origin": "http://" + own, "Sec-Fetch-Site": "cross-site"}):
+            for method, path in (("GET", "/_jobs"), ("POST", "/_build"), ("OPTIONS", "/_build"), ("DELETE", "/_build/x")):
+                status, answer, _ = s.request(method, path, "{}" if method == "POST" else None,
+                                              {**headers, "Content-Type": "text/plain"})
+                self.assertEqual(status, 403, (headers, method))
+                self.assertIn("other sites", answer["detail"])
+        self.assertEqual(self.statuses(s, {"Origin": "http://" + own}, {"Sec-Fetch-Site": "none"},
+                                       {"Sec-Fetch-Site": "same-origin"}), [200, 200, 200])
+        self.assertEqual(s.jobs()["jobs"], [])
+
+    def test_names(self):
+        s = self.start()
+        for host in ("localhost", "LocalHost", "127.0.0.1", "127.1.2.3", "[::1]", "[0:0:0:0:0:0:0:1]"):
+            self.assertEqual(self.statuses(s, {"Host": host}, {"Host": f"{host}:{s.port}"}), [200, 200], host)
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "128.0.0.1", "127.1", "0.0.0.0",
+                     "[::2]", "[::1", "[::1]x", "::1", "localhost:x", "127.0.0.1@x", "10.0.0.1", "x" * 100, ":1", "[]"):
+            self.assertEqual(self.statuses(s, {"Host": host}), [403], host)
+        # a client of old, which names none
+        self.assertIn(b" 200 ", s.raw(b"GET /_heart_beat HTTP/1.0\r\n\r\n"))
+        s.end()
+        # where there are users, or all is allowed, any name will do
+        for options in (("--auth-file", self.secret("users", "a:b\n")), ("--insecure",),
+                        ("--insecure", "--listen", "0.0.0.0:0")):
+            s = self.start(*options)
+            s.headers = basic("a", "b")
+            self.assertEqual(self.statuses(s, {"Host": "builder.example.com"}, {"Origin": "http://x"}), [200, 403])
+            s.end()
+
+
 @unittest.skipUnless(shutil.which("openssl"), "openssl makes the certificates")
 class Tls(ServiceTest):
     def certificate(self, name):
@@ -87,7 +126,7 @@ class Tls(ServiceTest):
         with self.assertRaises((ssl.SSLError, ConnectionError)), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self.peer(s, v.TLSv1, v.TLSv1_1)
-        self.assertNotIn(b" 200 ", s.raw(b"GET /_heart_beat HTTP/1.1\r\nHost: x\r\n\r\n"))
+        self.assertNotIn(b" 200 ", s.raw(b"GET /_heart_beat HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         # a new certificate, while an old connection is open
         with socket.create_connection(("127.0.0.1", s.port), 10) as plain:
             with s.tls.wrap_socket(plain, server_hostname="127.0.0.1") as old:
@@ -95,7 +134,7 @@ class Tls(ServiceTest):
                 s.process.send_signal(signal.SIGHUP)
                 s.tls = ssl.create_default_context(cafile=cert)
                 until(lambda: self.name(s) == "second", "the new certificate")
-                old.sendall(b"GET /_heart_beat HTTP/1.1\r\nHost: x\r\n\r\n")
+                old.sendall(b"GET /_heart_beat HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 self.assertIn(b" 200 ", old.recv(1000))
         until(lambda: s.logged("event=reloaded"), "the reload")
         self.assertEqual(s.status(s.jobs()["jobs"][0]["job_id"])["file_name"], "a.faiss")

@@ -38,10 +38,10 @@ class Requests(ServiceTest):
             self.assertEqual(status, 400, body[:50])
             self.assertTrue(answer["detail"])
         # too long to be read to its end, asked for before it is sent, and in pieces
-        head = b"POST /_build HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n"
+        head = b"POST /_build HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%s\r\n"
         self.assertIn(b" 400 ", s.raw(head % (1 << 40, b"")))
         self.assertIn(b" 400 ", s.raw(head % (100000, b"Expect: 100-continue\r\n")))
-        pieces = b"POST /_build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        pieces = b"POST /_build HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         piece = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
         self.assertIn(b" 400 ", s.raw(pieces + piece * 3 + b"0\r\n\r\n"))
         try:
@@ -320,7 +320,7 @@ class Requests(ServiceTest):
         began = time.monotonic()
         slow = [socket.create_connection(("127.0.0.1", s.port), 10) for _ in range(8)]
         for connection in slow[:4]:
-            connection.sendall(b"POST /_build HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            connection.sendall(b"POST /_build HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         # a byte now and then keeps none open
         ended = 0
         while ended < 8 and time.monotonic() - began < 10:
