@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,13 +44,31 @@ log_error(const char *event, const builder_error *error)
 			  error->detail[0] ? error->detail : NULL, "hint", error->hint[0] ? error->hint : NULL, NULL);
 }
 
+/* A folder that is not there is made, but none that it would be in. */
+static bool
+make_folder(const char *folder, const char *option, builder_error *error)
+{
+	int			why;
+
+	if (mkdir(folder, 0700) == 0 || errno == EEXIST)
+		return true;
+	why = errno;
+	serve_fail(error, BUILDER_IO, why, "could not make folder \"%.200s\" (--%s)", folder, option);
+	if (why == ENOENT)
+		snprintf(error->hint, sizeof(error->hint),
+				 "The folder that it is to be in is not there; make that first.");
+	return false;
+}
+
 /* The folder is this service's alone as long as the file in it is open; -1 upon failure. */
 static int
-lock_folder(const char *folder, builder_error *error)
+lock_folder(const char *folder, const char *option, builder_error *error)
 {
 	char		path[1024];
 	int			fd;
 
+	if (!make_folder(folder, option, error))
+		return -1;
 	snprintf(path, sizeof(path), "%s/lock", folder);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -186,8 +205,8 @@ serve_main(int argc, char **argv)
 	}
 	serve_log_format(config.log_json);
 	block_signals(&signals);
-	if ((state = lock_folder(config.state_dir, &error)) >= 0 &&
-		(work = lock_folder(config.work_dir, &error)) >= 0 &&
+	if ((state = lock_folder(config.state_dir, "state-dir", &error)) >= 0 &&
+		(work = lock_folder(config.work_dir, "work-dir", &error)) >= 0 &&
 		(fd = listen_safely(&config, &local, address, &error)) >= 0)
 		status = serve(&config, fd, local, address, &signals);
 	else

@@ -229,7 +229,7 @@ read_output(Running *running)
 	}
 }
 
-/* The same of standard error, whose end is kept. */
+/* The same of standard error, whose end is kept, without that of its last line. */
 static void
 read_last_words(Running *running)
 {
@@ -241,6 +241,8 @@ read_last_words(Running *running)
 		return;
 	if (n <= 0)
 	{
+		while (length > 0 && running->last[length - 1] == '\n')
+			running->last[--length] = '\0';
 		close(running->err);
 		running->err = -1;
 		return;

@@ -131,13 +131,18 @@ note_state(serve_jobs *jobs, const serve_job *job)
 				  "detail", error.detail, NULL);
 }
 
+/* What its client is told: "message: detail. Hint" */
 static void
 set_failed(serve_job *job, const builder_error *error)
 {
+	const char *told = error->detail[0] ? error->detail : error->message;
+	bool		stopped = told[0] && told[strlen(told) - 1] == '.';
+
 	job->state = SERVE_FAILED;
 	job->finished = time(NULL);
 	snprintf(job->error, sizeof(job->error), "%s%s%s%s%s", error->message,
-			 error->detail[0] ? ": " : "", error->detail, error->hint[0] ? " " : "", error->hint);
+			 error->detail[0] ? ": " : "", error->detail,
+			 error->hint[0] == '\0' ? "" : stopped ? " " : ". ", error->hint);
 }
 
 /* Nothing is left of a cancelled job. */

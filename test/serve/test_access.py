@@ -193,7 +193,8 @@ class Options(ServiceTest):
                                  (("--repository-dir", "x"), "no absolute path"),
                                  (("--listen", "127.0.0.1"), "no address"), (("--listen", "::1:0"), "no address"),
                                  (("--listen", "127.0.0.1:x"), "no address"),
-                                 (("--state-dir", "/nonexistent"), "could not make file"),
+                                 (("--state-dir", self.root + "/none/state"), "make that first"),
+                                 (("--work-dir", self.root + "/state/lock"), "could not make"),
                                  (("--work-dir", self.root + "/state"), "is in use")):
             self.refused(*options, message=message)
         self.refused("--workers", message="needs a value", stub=False)
@@ -206,6 +207,14 @@ class Options(ServiceTest):
         self.refused("--listen", f"127.0.0.1:{s.port}", "--work-dir", self.root, "--state-dir", self.root + "/store",
                      message="could not listen")
         self.refused(message="is in use")
+
+    def test_folders(self):
+        new = (self.root + "/new state", self.root + "/new work")
+        s = self.start("--state-dir", new[0], "--work-dir", new[1])
+        s.put_vectors("a")
+        self.assertEqual(s.build("a")["file_name"], "a.faiss")
+        for folder in new:
+            self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)
 
     def test_processors(self):
         mine = os.sched_getaffinity(0)

@@ -42,12 +42,13 @@ class Jobs(ServiceTest):
     def test_children(self):
         s = self.start("--job-timeout", "2")
         s.put_vectors("a")
-        self.failed(s, "a", "id 3 is wrong", "a detail", "a hint", m=40)
+        self.failed(s, "a", "id 3 is wrong: a detail. a hint", m=40)
         self.failed(s, "a", "signal 11", "last words", m=41)
+        self.failed(s, "a", "(Killed): last words. The machine", m=50)
         self.failed(s, "a", "without a result", m=43)
         self.failed(s, "a", "status 3", m=44)
         self.failed(s, "a", "result.faiss", m=45)
-        self.failed(s, "a", "signal 9", "out of memory", m=49)
+        self.failed(s, "a", "signal 9 (Killed). The machine may have run out of memory;", m=49)
         self.failed(s, "a", "--job-timeout", m=42)
         self.assertEqual(children(s.process.pid), [])
         # a process that it leaves is ended too
