@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -180,6 +182,20 @@ block_signals(sigset_t *signals)
 	(void) signal(SIGXFSZ, SIG_IGN);
 }
 
+/*
+ * Passwords and keys are in this process's memory: it leaves no image of that, and other
+ * processes of its user may not look into it.  Children, which are programs of their own,
+ * have no image either; and may be looked into, since they have no secrets.
+ */
+static void
+keep_secrets(void)
+{
+	struct rlimit none = {0, 0};
+
+	(void) setrlimit(RLIMIT_CORE, &none);
+	(void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 int
 serve_main(int argc, char **argv)
 {
@@ -204,6 +220,8 @@ serve_main(int argc, char **argv)
 		return 0;
 	}
 	serve_log_format(config.log_json);
+	if (!config.core_dumps)
+		keep_secrets();
 	block_signals(&signals);
 	if ((state = lock_folder(config.state_dir, "state-dir", &error)) >= 0 &&
 		(work = lock_folder(config.work_dir, "work-dir", &error)) >= 0 &&

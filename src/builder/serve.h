@@ -68,6 +68,7 @@ typedef struct serve_config
 	uint64_t	request_timeout;
 	bool		log_json;
 	const char *builder;		/* program of the children */
+	bool		core_dumps;		/* and debuggers */
 	bool		help;
 } serve_config;
 

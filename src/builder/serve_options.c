@@ -66,6 +66,7 @@ static const Option options[] = {
 	{"connections", KIND_NUMBER, IN(connections), 1, 10000},
 	{"request-timeout", KIND_TIME, IN(request_timeout), 1, 3600},
 	{"log-format", KIND_FORMAT, IN(log_json), 0, 0},
+	{"core-dumps", KIND_FLAG, IN(core_dumps), 0, 0},
 	{"builder", KIND_TEXT, IN(builder), 0, 0},
 	{"help", KIND_FLAG, IN(help), 0, 0},
 };
@@ -118,6 +119,7 @@ const char *const serve_options_usage =
 "  --connections N         at once (256)\n"
 "  --request-timeout TIME  how long a connection may last (30s)\n"
 "  --log-format text|json  (text)\n"
+"  --core-dumps            let it be debugged, with the passwords and keys in its memory\n"
 "\n"
 "SIZE: bytes, kB, MB, GB, TB. TIME: s, min, h, d.\n"
 "SIGTERM ends it and keeps its jobs for the next start; SIGHUP reads the files of\n"

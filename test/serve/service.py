@@ -85,6 +85,9 @@ class Service:
         arguments = [PROGRAM, "serve", "--state-dir", self.state, "--work-dir", self.work]
         if "--listen" not in given:
             arguments += ["--listen", "127.0.0.1:0"]
+        # a checker of leaks looks into the process as a debugger does
+        if "/asan/" in PROGRAM:
+            arguments += ["--core-dumps"]
         if "--repository-dir" not in given:
             arguments += ["--repository-dir", self.store]
         return arguments + self.options

@@ -1,6 +1,7 @@
 """Who may ask, TLS, options, the log."""
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -115,7 +116,7 @@ class Tls(ServiceTest):
 
     def test_tls(self):
         cert, key = self.certificate("first")
-        s = self.service("--tls-cert", cert, "--tls-key", key)
+        s = self.service("--tls-cert", cert, "--tls-key", key, "--core-dumps")  # its files are counted
         s.tls = ssl.create_default_context(cafile=cert)
         s.start()
         s.put_vectors("a")
@@ -215,6 +216,28 @@ class Options(ServiceTest):
         self.assertEqual(s.build("a")["file_name"], "a.faiss")
         for folder in new:
             self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)
+
+    @unittest.skipIf("/asan/" in PROGRAM, "the checker needs what is tested here to be off")
+    def test_memory_is_its_own(self):
+        def core_limit(pid):
+            with open(f"/proc/{pid}/limits") as file:
+                return next(line.split()[4:6] for line in file if line.startswith("Max core file size"))
+
+        limits = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
+        try:
+            s = self.start()
+            self.assertEqual(core_limit(s.process.pid), ["0", "0"])
+            # the files of a process that is not to be looked into are root's
+            self.assertEqual(os.stat(f"/proc/{s.process.pid}/environ").st_uid, 0)
+            s.put_vectors("a")
+            self.assertEqual(s.build("a")["file_name"], "a.faiss")
+            s.end()
+            s = self.start("--core-dumps")
+            self.assertEqual(os.stat(f"/proc/{s.process.pid}/environ").st_uid, os.geteuid())
+            self.assertEqual(core_limit(s.process.pid), core_limit("self"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_CORE, limits)
 
     def test_processors(self):
         mine = os.sched_getaffinity(0)
