@@ -13,6 +13,7 @@
  *	serve_state.c		the file of each job
  *	serve_worker.c		one job: download, build, upload	(a thread for each worker),
  *						and what cancelled ones leave		(another thread)
+ *	serve_room.c		room in the work folder
  *	serve_vectors.c		checks of downloaded vectors
  *	serve_child.c		the child process that builds
  *	serve_plan.c		what a request is to that child

@@ -18,18 +18,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "builder/serve_log.h"
+#include "builder/serve_room.h"
 #include "builder/wait.h"
 
 #define REMOVE_SECONDS 10		/* for the result of a cancelled job */
+#define ROOM_SECONDS 0.2		/* between two questions for room */
 
 struct serve_workers
 {
 	const serve_config *config;
 	serve_jobs *jobs;
+	serve_room	room;
 	uint64_t	count;
 	pthread_t	threads[];		/* the last removes results */
 };
@@ -40,6 +42,8 @@ typedef struct Run
 	const serve_config *config;
 	serve_jobs *jobs;
 	serve_job  *job;
+	serve_room *room;
+	serve_share share;
 	serve_files files;
 	builder_repository *repository;
 	double		deadline;
@@ -84,24 +88,6 @@ remove_leftovers(const serve_config *config, builder_error *error)
 	return true;
 }
 
-/* A disk that is too small should be told before an hour of downloading. */
-static bool
-check_room(const char *folder, uint64_t bytes, builder_error *error)
-{
-	struct statvfs status;
-	uint64_t	free_bytes;
-
-	if (statvfs(folder, &status) != 0)
-		return serve_fail(error, BUILDER_IO, errno, "could not look at the work folder");
-	free_bytes = (uint64_t) status.f_bavail * status.f_frsize;
-	if (free_bytes >= bytes)
-		return true;
-	serve_fail(error, BUILDER_IO, 0, "the service's work folder has no room for this job");
-	snprintf(error->detail, sizeof(error->detail), "%llu bytes are needed, %llu are free.",
-			 (unsigned long long) bytes, (unsigned long long) free_bytes);
-	return false;
-}
-
 /* ---- progress ---- */
 
 static bool
@@ -137,6 +123,22 @@ child_told(void *state, const char *phase, uint64_t done, uint64_t total)
 
 /* ---- the steps ---- */
 
+/* A disk that is too small should be told before an hour of downloading. */
+static bool
+wait_for_room(Run *run, builder_error *error)
+{
+	serve_room_answer answer;
+
+	run->phase = "room";
+	while ((answer = serve_room_ask(run->room, &run->share, error)) == SERVE_ROOM_LATER)
+	{
+		if (!told(run, 0, run->share.bytes))
+			return serve_fail(error, BUILDER_CANCELLED, 0, "the job was cancelled");
+		(void) builder_wait(ROOM_SECONDS, NULL);
+	}
+	return answer == SERVE_ROOM_GRANTED;
+}
+
 /* One of the two files that a job needs, which must be so long. */
 static bool
 download(Run *run, const char *key, const char *path, uint64_t expected, builder_error *error)
@@ -170,17 +172,27 @@ check_size(const char *path, uint64_t expected, builder_error *error)
 	return true;
 }
 
+/* What a job takes of the work folder: its input, and a result with vectors, ids and links. */
+static uint64_t
+room_for(const serve_request *request)
+{
+	uint64_t	vectors = serve_request_row_bytes(request) * request->doc_count;
+	uint64_t	ids = sizeof(int32_t) * (uint64_t) request->doc_count;
+
+	return 2 * vectors + ids + ids * (2 * (uint64_t) request->m + 8);
+}
+
 static bool
 fetch(Run *run, builder_error *error)
 {
 	const serve_request *request = &run->job->request;
 	uint64_t	vectors = serve_request_row_bytes(request) * request->doc_count;
 	uint64_t	ids = sizeof(int32_t) * (uint64_t) request->doc_count;
-	uint64_t	links = ids * (2 * (uint64_t) request->m + 8);
 
+	if (!wait_for_room(run, error))
+		return false;
 	run->phase = "download";
-	return check_room(run->files.folder, 2 * vectors + ids + links, error) &&
-		download(run, request->vector_path, run->files.vectors, vectors, error) &&
+	return download(run, request->vector_path, run->files.vectors, vectors, error) &&
 		download(run, request->doc_id_path, run->files.ids, ids, error) &&
 		check_size(run->files.vectors, vectors, error) &&
 		check_size(run->files.ids, ids, error);
@@ -248,9 +260,11 @@ run_steps(Run *run, builder_error *error)
 }
 
 static void
-run_job(const serve_config *config, serve_jobs *jobs, serve_job *job)
+run_job(serve_workers *workers, serve_job *job)
 {
-	Run			run = {.config = config, .jobs = jobs, .job = job,
+	const serve_config *config = workers->config;
+	serve_jobs *jobs = workers->jobs;
+	Run			run = {.config = config, .jobs = jobs, .job = job, .room = &workers->room,
 	.deadline = builder_now() + (double) config->job_timeout};
 	builder_error error = {0};
 	bool		ok;
@@ -267,8 +281,12 @@ run_job(const serve_config *config, serve_jobs *jobs, serve_job *job)
 			ok = serve_fail(&error, BUILDER_IO, errno, "could not make a folder in the work folder");
 		else
 		{
+			run.share.folder = run.files.folder;
+			run.share.bytes = room_for(&job->request);
+			serve_room_enter(run.room, &run.share);
 			ok = run_steps(&run, &error);
 			remove_folder(run.files.folder);
+			serve_room_leave(run.room, &run.share);
 		}
 	}
 	serve_jobs_finish(jobs, job, ok ? NULL : &error);
@@ -327,7 +345,7 @@ work(void *state)
 	serve_job  *job;
 
 	while ((job = serve_jobs_take(workers->jobs)) != NULL)
-		run_job(workers->config, workers->jobs, job);
+		run_job(workers, job);
 	return NULL;
 }
 
@@ -346,6 +364,7 @@ serve_workers_start(const serve_config *config, serve_jobs *jobs, builder_error 
 	}
 	workers->config = config;
 	workers->jobs = jobs;
+	serve_room_init(&workers->room);
 	for (uint64_t i = 0; i <= config->workers; i++)
 	{
 		int			rc = pthread_create(&workers->threads[i], NULL,
@@ -368,5 +387,6 @@ serve_workers_join(serve_workers *workers)
 {
 	for (uint64_t i = 0; i < workers->count; i++)
 		(void) pthread_join(workers->threads[i], NULL);
+	serve_room_destroy(&workers->room);
 	free(workers);
 }

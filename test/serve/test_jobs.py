@@ -1,9 +1,11 @@
 """What becomes of jobs: failures, restarts, and the end of their time."""
 import json
 import os
+import shutil
 import signal
 import stat
 import struct
+import tempfile
 import time
 import unittest
 
@@ -195,6 +197,47 @@ class Jobs(ServiceTest):
         s.submit("a")
         time.sleep(0.3)
         self.assertEqual(s.end(), 0)
+
+    def phases(self, s):
+        return {job["request"]["vector_path"][0]: job.get("phase", job["state"]) for job in s.jobs()["jobs"]}
+
+    def test_room(self):
+        try:
+            place = tempfile.mkdtemp(prefix="knn-serve-test.", dir="/dev/shm")
+        except OSError:
+            self.skipTest("/dev/shm is not there")
+        self.addCleanup(shutil.rmtree, place, ignore_errors=True)
+        about = os.statvfs(place)
+        room, whole = about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
+        if room > 32 << 30:
+            self.skipTest("/dev/shm is too large for this test")
+        # links take most: 2 * 447 + 8 numbers of 4 bytes, beside 4 of the id and 2 of the vectors
+        count = room * 6 // 10 // 3614
+        s = self.start("--work-dir", place, "--workers", "3", "--memory-limit", "1TB")
+        large = {"count": count, "dimension": 1, "data_type": "byte", "m": 447}
+        for name in "abd":
+            s.put_vectors(name, vectors=b"\0" * count, ids=b"\0" * 4 * count)
+        s.put_vectors("c")
+        first = s.submit("a", **large)
+        until(lambda: self.phases(s)["a"] == "graph", "a to be built")
+        # there is room for either, but not for both; and nothing is passed over
+        s.submit("b", **large)
+        until(lambda: self.phases(s)["b"] == "room", "b to wait")
+        s.submit("c", m=48)
+        until(lambda: self.phases(s)["c"] == "room", "c to wait")
+        time.sleep(0.5)
+        self.assertEqual(self.phases(s), {"a": "graph", "b": "room", "c": "room"})
+        s.request("DELETE", "/_build/" + first)
+        until(lambda: self.phases(s)["b"] == "graph", "b to be built")
+        self.assertEqual(s.over(job_id("c.knnvec", "t"))["task_status"], "COMPLETED_INDEX_BUILD")
+        # one that waits can be cancelled, and one that will never fit does not wait
+        waits = s.submit("d", **large)
+        until(lambda: self.phases(s)["d"] == "room", "d to wait")
+        s.request("DELETE", "/_build/" + waits)
+        until(lambda: s.states()["d"] == "failed", "d to end")
+        s.put_vectors("e")
+        message = s.build("e", **{**large, "count": whole // 100})["error_message"]
+        self.assertIn("no room for this job", message)
 
     def test_state_that_cannot_be_written(self):
         s = self.start()
