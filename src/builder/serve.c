@@ -3,7 +3,7 @@
  *		knn-builder serve: start, signals, end.  The parts are listed in serve.h.
  *
  * The main thread waits for signals, which all other threads have blocked, and does
- * what is to be done once a second.
+ * what is to be done some times a second.
  */
 #include "builder/serve.h"
 
@@ -106,12 +106,12 @@ listen_safely(const serve_config *config, bool *local, char address[128], builde
 	return -1;
 }
 
-/* Wait for a signal, at most a second; 0 for none. */
+/* Wait for a signal, at most a quarter of a second; 0 for none. */
 static int
 next_signal(const sigset_t *signals)
 {
-	struct timespec second = {1, 0};
-	int			number = sigtimedwait(signals, NULL, &second);
+	struct timespec wait = {0, 250 * 1000 * 1000};
+	int			number = sigtimedwait(signals, NULL, &wait);
 
 	return number > 0 ? number : 0;
 }

@@ -11,8 +11,12 @@
  * Users and certificate are exchanged by starting a second daemon at the same socket and
  * ending the first one when its connections are over.
  *
- * Locks: http->lock is of the list of connections, http->users of the users.  Neither is
- * held while the other, or the lock of the jobs, is taken.
+ * Who has not the password gets that answer late, so that guessing takes time: the
+ * connection is suspended, which keeps no thread, until a sweep finds that it is time.
+ *
+ * Locks: http->lock is of the list of connections, http->users of the users, http->held_lock
+ * of the requests that are held.  None is held while another, or the lock of the jobs, is
+ * taken; the library's own are taken within http->held_lock alone.
  */
 #include "builder/serve_http.h"
 
@@ -36,6 +40,7 @@
 #define HTTP_THREADS 4
 #define CERTIFICATE_BYTES (1024 * 1024)
 #define RETRY_AFTER_SECONDS 30
+#define HOLD_SECONDS 0.5		/* at least, for a wrong password */
 
 /* Of a body that is too long so much is read before it is refused, or cut off. */
 #define BODY_SEEN_MOST (16 * SERVE_REQUEST_BYTES)
@@ -58,6 +63,9 @@ struct serve_http
 	serve_auth *auth;			/* NULL: anybody may ask */
 	pthread_mutex_t lock;
 	LIST_HEAD(, Connection) connections;
+	pthread_mutex_t held_lock;
+	LIST_HEAD(, Exchange) held;
+	bool		hurries;		/* a daemon ends, which needs all connections: none is held */
 };
 
 /* What is answered; the body becomes the response's. */
@@ -92,6 +100,9 @@ typedef struct Exchange
 	size_t		seen;			/* with what was not kept */
 	const char *rest;			/* of the path, after the route's */
 	bool		asks;			/* and changes nothing */
+	LIST_ENTRY(Exchange) entry;	/* of those held */
+	struct MHD_Connection *connection;	/* its own */
+	double		until;			/* when its answer may go, of builder_now(); 0: it is not held */
 } Exchange;
 
 /* ---- answers ---- */
@@ -441,7 +452,8 @@ begin_exchange(serve_http *http, struct MHD_Connection *connection, const char *
 		answer_error(&exchange->refused, 400, "the request is too long");
 		waits = true;
 	}
-	if (exchange->handler == NULL && waits)
+	/* an answer that is held comes after the body always: this is no way around that */
+	if (exchange->handler == NULL && waits && exchange->refused.status != 401)
 		return send_answer(connection, exchange, &exchange->refused);
 	return MHD_YES;
 }
@@ -467,6 +479,56 @@ take_body(Exchange *exchange, const char *bytes, size_t *count)
 	return MHD_YES;
 }
 
+/* Let a wrong password wait for its answer, once; true if it does. */
+static bool
+hold(serve_http *http, struct MHD_Connection *connection, Exchange *exchange)
+{
+	bool		held;
+
+	if (exchange->refused.status != 401 || exchange->until > 0)
+		return false;
+	pthread_mutex_lock(&http->held_lock);
+	held = !http->hurries;
+	if (held)
+	{
+		exchange->connection = connection;
+		exchange->until = builder_now() + HOLD_SECONDS;
+		LIST_INSERT_HEAD(&http->held, exchange, entry);
+		MHD_suspend_connection(connection);
+	}
+	pthread_mutex_unlock(&http->held_lock);
+	return held;
+}
+
+/* Those whose time has come, or all, are asked for their answer again. */
+static void
+release(serve_http *http)
+{
+	double		now = builder_now();
+	Exchange   *exchange;
+	Exchange   *next;
+
+	pthread_mutex_lock(&http->held_lock);
+	for (exchange = LIST_FIRST(&http->held); exchange; exchange = next)
+	{
+		next = LIST_NEXT(exchange, entry);
+		if (now < exchange->until && !http->hurries)
+			continue;
+		LIST_REMOVE(exchange, entry);
+		/* from here on it is its connection's thread's, and may be gone */
+		MHD_resume_connection(exchange->connection);
+	}
+	pthread_mutex_unlock(&http->held_lock);
+}
+
+static void
+set_hurry(serve_http *http, bool hurries)
+{
+	pthread_mutex_lock(&http->held_lock);
+	http->hurries = hurries;
+	pthread_mutex_unlock(&http->held_lock);
+}
+
 static enum MHD_Result
 on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
 		   const char *version, const char *upload, size_t *upload_size, void **state)
@@ -480,6 +542,8 @@ on_request(void *context, struct MHD_Connection *connection, const char *url, co
 		return begin_exchange(http, connection, url, method, state);
 	if (*upload_size > 0)
 		return take_body(exchange, upload, upload_size);
+	if (exchange->handler == NULL && hold(http, connection, exchange))
+		return MHD_YES;
 	if (exchange->handler == NULL)
 		return send_answer(connection, exchange, &exchange->refused);
 	exchange->handler(http, exchange, &answer);
@@ -578,7 +642,8 @@ start_daemon(serve_http *http, const char *cert, const char *key)
 {
 	const serve_config *config = http->config;
 	int			fd = fcntl(http->fd, F_DUPFD_CLOEXEC, 0);
-	unsigned	flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+	unsigned	flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG |
+		MHD_ALLOW_SUSPEND_RESUME;
 	unsigned	threads = config->connections < HTTP_THREADS ? 1 : HTTP_THREADS;
 	struct MHD_OptionItem tls[] = {
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *) cert},
@@ -598,6 +663,7 @@ start_daemon(serve_http *http, const char *cert, const char *key)
 							MHD_OPTION_LISTEN_SOCKET, fd,
 							MHD_OPTION_THREAD_POOL_SIZE, threads,
 							MHD_OPTION_CONNECTION_LIMIT, (unsigned) config->connections,
+							MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned) (config->connections + 1) / 2,
 							MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) config->request_timeout,
 							MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL,
 							MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
@@ -656,7 +722,11 @@ end_daemon(serve_http *http, struct MHD_Daemon *daemon)
 		serve_http_sweep(http);
 		usleep(10000);
 	}
+	/* the library ends the program when a daemon ends that has suspended connections */
+	set_hurry(http, true);
+	release(http);
 	MHD_stop_daemon(daemon);
+	set_hurry(http, false);
 	if (fd != MHD_INVALID_SOCKET)
 		close(fd);
 }
@@ -677,11 +747,14 @@ serve_http_start(const serve_config *config, serve_jobs *jobs, int fd, bool loca
 	http->fd = fd;
 	http->local = local;
 	LIST_INIT(&http->connections);
+	LIST_INIT(&http->held);
 	(void) pthread_mutex_init(&http->lock, NULL);
+	(void) pthread_mutex_init(&http->held_lock, NULL);
 	(void) pthread_rwlock_init(&http->users, NULL);
 	if (load(http, &http->daemon, &http->auth, error))
 		return http;
 	pthread_rwlock_destroy(&http->users);
+	pthread_mutex_destroy(&http->held_lock);
 	pthread_mutex_destroy(&http->lock);
 	free(http);
 	return NULL;
@@ -713,6 +786,7 @@ serve_http_sweep(serve_http *http)
 	double		now = builder_now();
 	Connection *connection;
 
+	release(http);
 	pthread_mutex_lock(&http->lock);
 	LIST_FOREACH(connection, &http->connections, entry)
 	{
@@ -728,6 +802,7 @@ serve_http_stop(serve_http *http)
 	end_daemon(http, http->daemon);
 	serve_auth_free(http->auth);
 	pthread_rwlock_destroy(&http->users);
+	pthread_mutex_destroy(&http->held_lock);
 	pthread_mutex_destroy(&http->lock);
 	free(http);
 }

@@ -19,7 +19,7 @@ extern serve_http *serve_http_start(const serve_config *config, serve_jobs *jobs
 /* Read users, certificate and key again; upon failure all stays as it was. */
 extern bool serve_http_reload(serve_http *http, builder_error *error);
 
-/* End connections that last too long; now and then. */
+/* End connections that last too long, answer those that are held; some times a second. */
 extern void serve_http_sweep(serve_http *http);
 
 /* Accept no more connections, then let those that there are end. */

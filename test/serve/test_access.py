@@ -7,8 +7,10 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 import unittest
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from service import PROGRAM, ServiceTest, basic, until
 
@@ -17,14 +19,16 @@ class Users(ServiceTest):
     def test_users(self):
         users = self.secret("users", "# names\nann:s3cret:with:colons\r\n\nbob:p\u00e4ss\n")
         s = self.start("--auth-file", users)
-        for headers in ({}, basic("ann", "wrong"), basic("ann", ""), basic("", ""), basic("bob", "s3cret:with:colons"),
+        wrong = ({}, basic("ann", "wrong"), basic("ann", ""), basic("", ""), basic("bob", "s3cret:with:colons"),
                         basic("ann", "s3cret:with:colonss"), basic("ann", "s3cret:with:colon"),
                         {"Authorization": "Basic"}, {"Authorization": "Basic ="}, {"Authorization": "Bearer x"},
                         {"Authorization": basic("ann", "s3cret:with:colons")["Authorization"][6:]},
-                        {"Authorization": "Basic " + "A" * 4000}):
-            for method, path in (("GET", "/_heart_beat"), ("GET", "/nothing"), ("POST", "/_build"), ("GET", "/_jobs")):
-                status, answer, answered = s.request(method, path, "{}" if method == "POST" else None, headers)
-                self.assertEqual(status, 401, headers)
+                        {"Authorization": "Basic " + "A" * 4000})
+        asked = [(method, path, "{}" if method == "POST" else None, headers) for headers in wrong for method, path in
+                 (("GET", "/_heart_beat"), ("GET", "/nothing"), ("POST", "/_build"), ("GET", "/_jobs"))]
+        with ThreadPoolExecutor(16) as pool:
+            for status, answer, answered in pool.map(lambda arguments: s.request(*arguments), asked):
+                self.assertEqual(status, 401)
                 self.assertIn("Basic realm", answered["WWW-Authenticate"])
         for headers in (basic("ann", "s3cret:with:colons"), basic("bob", "p\u00e4ss"),
                         {"Authorization": basic("bob", "p\u00e4ss")["Authorization"].replace("Basic", "bAsic ")}):
@@ -45,6 +49,40 @@ class Users(ServiceTest):
         self.assertEqual(s.request("GET", "/_heart_beat")[0], 200)
         for secret in ("s3cret", "p\u00e4ss"):
             self.assertFalse(s.logged(secret))
+
+    def test_guessing_takes_time(self):
+        s = self.start("--auth-file", self.secret("users", "a:b\n"), "--connections", "200")
+        right = basic("a", "b")
+
+        def guess(headers):
+            began = time.monotonic()
+            try:
+                status = s.request("POST", "/_build", "{}", {**basic("a", "x"), **headers})[0]
+            except OSError:
+                status = None
+            return status, time.monotonic() - began
+
+        def guesses(pool, count):
+            return pool.map(guess, [{}, {"Expect": "100-continue"}] * (count // 2))
+
+        with ThreadPoolExecutor(40) as pool:
+            answers = guesses(pool, 80)
+            for _ in range(20):
+                self.assertEqual(s.request("GET", "/_heart_beat", headers=right)[0], 200)
+            for status, seconds in answers:
+                self.assertEqual(status, 401)
+                self.assertGreaterEqual(seconds, 0.5)
+        # those that are held have their answer also when the service reads its files again, or ends
+        with ThreadPoolExecutor(20) as pool:
+            answers = guesses(pool, 20)
+            time.sleep(0.2)
+            s.process.send_signal(signal.SIGHUP)
+            self.assertEqual({status for status, _ in answers}, {401})
+            until(lambda: s.logged("event=reloaded"), "the reload")
+            answers = guesses(pool, 20)
+            time.sleep(0.2)
+            self.assertEqual(s.end(), 0)
+            self.assertLessEqual({status for status, _ in answers}, {401, None})
 
     def test_files_of_users(self):
         for text, message in (("", "no users"), ("ann\n", "line 1"), ("a:b\n:c\n", "line 2"), ("a:\n", "line 1")):

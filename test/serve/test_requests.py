@@ -1,4 +1,5 @@
 """What the service answers to requests: every status."""
+import http.client
 import json
 import os
 import socket
@@ -298,7 +299,7 @@ class Requests(ServiceTest):
         self.assertEqual(s.jobs()["memory"], 0)
 
     def test_many_at_once(self):
-        s = self.start("--connections", "64", "--queue", "1000")
+        s = self.start("--connections", "200", "--queue", "1000")
         answers = []
 
         def ask(i):
@@ -314,6 +315,33 @@ class Requests(ServiceTest):
         for job in set(answers):
             self.assertEqual(s.over(job)["task_status"], "COMPLETED_INDEX_BUILD")
         self.assertEqual(os.listdir(s.work), ["lock"])
+
+    def test_connections_of_an_address(self):
+        s = self.start("--connections", "8")
+        silent = [socket.create_connection(("127.0.0.1", s.port), 10) for _ in range(12)]
+        # eight are closed, the others are not answered; and another address has its own
+        closed = 0
+        for connection in silent:
+            connection.settimeout(0.2)
+            try:
+                closed += connection.recv(1) == b""
+            except ConnectionResetError:
+                closed += 1
+            except TimeoutError:
+                pass
+        self.assertEqual(closed, 8)
+        with socket.create_connection(("127.0.0.1", s.port), 5, ("127.0.0.2", 0)) as other:
+            other.sendall(b"GET /_heart_beat HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertIn(b" 200 ", other.recv(1000))
+        for connection in silent:
+            connection.close()
+        until(lambda: self.answers(s), "connections to be free again")
+
+    def answers(self, s):
+        try:
+            return s.request("GET", "/_heart_beat")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def test_slow_clients(self):
         s = self.start("--request-timeout", "1", "--connections", "8")
