@@ -91,7 +91,7 @@ lock_folder(const char *folder, const char *option, builder_error *error)
 static int
 listen_safely(const serve_config *config, bool *local, char address[128], builder_error *error)
 {
-	bool		public;
+	bool		public = true;
 	int			fd = serve_listen(config->listen, &public, address, error);
 
 	*local = !public && !config->insecure;

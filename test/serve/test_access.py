@@ -255,7 +255,7 @@ class Options(ServiceTest):
         for folder in new:
             self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)
 
-    @unittest.skipIf("/asan/" in PROGRAM, "the checker needs what is tested here to be off")
+    @unittest.skipIf("/asan/" in PROGRAM or "/tsan/" in PROGRAM, "checkers set these limits themselves")
     def test_memory_is_its_own(self):
         def core_limit(pid):
             with open(f"/proc/{pid}/limits") as file:
