@@ -40,21 +40,22 @@
 #define COMPARED 1000
 
 /*
- * A graph whose searches, with a beam as wide as a build's and no narrower than this,
- * find fewer than so many of 100 of its own vectors is refused.  (Of 100,000 vectors of
- * 128 dimensions, graphs of our own build found 51 at m = 2, 77 at m = 3, 93 at m = 4
- * and all at m = 16; one of other vectors or of links by chance finds about 1.)
+ * A graph whose searches, with a beam as wide as a build's and no narrower than this, find
+ * fewer than so many of 1000 of its own vectors is refused.  (Of 100,000 vectors of 128
+ * dimensions, graphs of our own build found 51% at m = 2, 77% at m = 3, 93% at m = 4 and
+ * all at m = 16; one of other vectors or of links by chance finds about 1%.)
  */
 #define SENSE_WIDTH 64
-#define SENSE_PERCENT 25
+#define SENSE_PERMILLE 250
 
 /*
- * Where searches with a beam of 2m, and no narrower than this, find fewer than so many,
- * each node is looked for and those that are not found are linked.  Graphs of a GPU are
- * that bad where vectors are in clusters that are far from each other.
+ * Where searches with a beam of 2m, and no narrower than this, find fewer than so many of
+ * 1000, each node is looked for and those that are not found are linked.  Graphs of a GPU
+ * are that bad where vectors are in clusters that are far from each other: a query then
+ * finds all of its neighbours or none.
  */
 #define MEND_WIDTH 16
-#define MEND_PERCENT 99
+#define MEND_PERMILLE 997
 
 typedef struct Importing
 {
@@ -155,7 +156,7 @@ memory_of_work(const Importing *im)
 {
 	uint64_t	n = im->job->count;
 	uint64_t	upper = im->import.leveled ? 0 :
-		builder_upper_memory(im->job, &im->input, n / (im->job->m - 1));
+		builder_upper_memory(im->job, &im->input, builder_upper_lists(n, im->job->m));
 	uint64_t	connecting = knn_repair_memory(n);
 	uint64_t	mending = knn_parallel_memory(n, im->job->threads + 1);
 	uint64_t	most = upper > connecting ? upper : connecting;
@@ -168,7 +169,7 @@ plan(Importing *im)
 {
 	const builder_job *job = im->job;
 	uint64_t	n = job->count;
-	uint64_t	upper = im->import.leveled ? im->import.upper_items : n / (job->m - 1);
+	uint64_t	upper = im->import.leveled ? im->import.upper_items : builder_upper_lists(n, job->m);
 	uint64_t	numbering = n * (4 + 4 + 2);
 	uint64_t	working = memory_of_work(im);
 	uint64_t	least;
@@ -326,14 +327,14 @@ static void
 make_levels(Importing *im)
 {
 	builder_upper upper = {.job = im->job, .input = &im->input, .graph = &im->graph,
-		.phase = PHASE, .base = im->done, .total = im->total};
+		.listed = true, .phase = PHASE, .base = im->done, .total = im->total};
 
 	if (im->import.leveled)
 		return;
 	upper.beside = (uint64_t) im->job->count * (1 + 4) +
 		(im->spooled ? 0 : im->code_bytes + im->factor_bytes + im->link_bytes);
 	builder_build_upper(&upper);
-	im->done += im->job->count / im->job->m;
+	im->done += builder_upper_lists(im->job->count, im->job->m);
 	for_each_node(im, link_node_far);
 }
 
@@ -388,7 +389,7 @@ mend(Importing *im)
 	builder_release(im->menders);
 }
 
-/* How many of 100 of its own vectors searches find. */
+/* How many of 1000 of its own vectors searches find. */
 static uint32_t
 look(Importing *im, uint32_t width)
 {
@@ -397,7 +398,7 @@ look(Importing *im, uint32_t width)
 
 	if (knn_repair_sense(&im->graph, width, &sought, &found) != KNN_OK)
 		builder_fail_memory();
-	return sought > 0 ? found * 100 / sought : 100;
+	return sought > 0 ? found * 1000 / sought : 1000;
 }
 
 static void
@@ -416,12 +417,12 @@ connect_and_look(Importing *im)
 	if (result != KNN_OK)
 		builder_fail_memory();
 	found = look(im, width);
-	if (found < SENSE_PERCENT)
-		refuse(im, "the graph does not find its own vectors: searches find %u of 100, expected %u at least",
-			   found, SENSE_PERCENT);
-	found = im->import.full_lists ? 100 : look(im, mend_width(im->job));
+	if (found < SENSE_PERMILLE)
+		refuse(im, "the graph does not find its own vectors: searches find %u of 1000, expected %u at least",
+			   found, SENSE_PERMILLE);
+	found = im->import.full_lists ? 1000 : look(im, mend_width(im->job));
 	knn_repair_end(&im->graph);
-	if (found < MEND_PERCENT)
+	if (found < MEND_PERMILLE)
 		mend(im);
 }
 
@@ -442,7 +443,7 @@ builder_import(const builder_job *job, const char *faiss_path)
 	builder_graph_shape(&im.graph, job, &im.input);
 	check_file(&im);
 	plan(&im);
-	im.total = 2 * n + (im.import.full_lists ? 0 : n) + (im.import.leveled ? 0 : n + n / job->m);
+	im.total = 2 * n + (im.import.full_lists ? 0 : n) + (im.import.leveled ? 0 : n + builder_upper_lists(n, job->m));
 	take_arrays(&im);
 	begin_work(&im);
 	make_lists(&im);

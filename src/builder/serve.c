@@ -14,12 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "builder/secrets.h"
 #include "builder/serve_http.h"
 #include "builder/serve_log.h"
 #include "builder/serve_worker.h"
@@ -182,20 +181,6 @@ block_signals(sigset_t *signals)
 	(void) signal(SIGXFSZ, SIG_IGN);
 }
 
-/*
- * Passwords and keys are in this process's memory: it leaves no image of that, and other
- * processes of its user may not look into it.  Children, which are programs of their own,
- * have no image either; and may be looked into, since they have no secrets.
- */
-static void
-keep_secrets(void)
-{
-	struct rlimit none = {0, 0};
-
-	(void) setrlimit(RLIMIT_CORE, &none);
-	(void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
-
 int
 serve_main(int argc, char **argv)
 {
@@ -220,8 +205,9 @@ serve_main(int argc, char **argv)
 		return 0;
 	}
 	serve_log_format(config.log_json);
+	/* children are programs of their own, which have no secrets and may be looked into */
 	if (!config.core_dumps)
-		keep_secrets();
+		builder_secrets_hide();
 	block_signals(&signals);
 	if ((state = lock_folder(config.state_dir, "state-dir", &error)) >= 0 &&
 		(work = lock_folder(config.work_dir, "work-dir", &error)) >= 0 &&

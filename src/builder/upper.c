@@ -14,12 +14,17 @@
 #include "core/graph_merge.h"
 #include "core/graph_prune.h"
 
-static uint32_t
-level_of(const builder_upper *u, uint32_t id, uint32_t shift)
+/* Nodes that add_lonely may add: lists that are nearly empty would make all of them lonely. */
+static uint64_t
+most_lonely(uint64_t n, uint32_t m)
 {
-	uint32_t	level = knn_node_level(u->job->seed, id, u->job->m);
+	return n / (4 * (uint64_t) m) + 1;
+}
 
-	return level > shift ? level - shift : 0;
+uint64_t
+builder_upper_lists(uint64_t n, uint32_t m)
+{
+	return n / (m - 1) + most_lonely(n, m);
 }
 
 uint64_t
@@ -29,31 +34,78 @@ builder_upper_memory(const builder_job *job, const builder_input *input, uint64_
 	return builder_memory_for(job, input, nodes) + nodes * 8;
 }
 
+/* Is a node on level 1, or one that its list has? */
+static bool
+is_near(const builder_upper *u, uint32_t id)
+{
+	const uint32_t *list = knn_graph_links(u->graph, id);
+
+	if (u->graph->levels[id] > 0)
+		return true;
+	for (uint32_t l = 1; l <= list[0]; l++)
+	{
+		if (u->graph->levels[list[l]] > 0)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Nodes above level 0.  If their graph does not fit into memory, the lowest of their
- * levels are left out.
+ * Put nodes on level 1 so that each node comes to one of level 1 by two links at most.
+ * What is drawn may have none of a piece of about m nodes; searches from above would then
+ * come to it by single links at best.
+ */
+static void
+add_lonely(const builder_upper *u)
+{
+	uint64_t	most = most_lonely(u->graph->n, u->job->m);
+
+	for (uint32_t id = 0; id < u->graph->n && most > 0; id++)
+	{
+		const uint32_t *list = knn_graph_links(u->graph, id);
+		bool		near = is_near(u, id);
+
+		for (uint32_t l = 1; l <= list[0] && !near; l++)
+			near = is_near(u, list[l]);
+		if (!near)
+		{
+			u->graph->levels[id] = 1;
+			most--;
+		}
+	}
+}
+
+/*
+ * Draw graph->levels, and list the nodes above level 0.  If their graph does not fit
+ * into memory, the lowest of their levels are left out.
  */
 static uint32_t *
 list_members(const builder_upper *u, uint32_t *count)
 {
 	uint64_t	limit = u->job->memory_limit;
+	uint8_t	   *levels = u->graph->levels;
 	uint32_t   *members;
-	uint32_t	shift;
 	uint32_t	n;
 
-	for (shift = 0;; shift++)
+	for (uint32_t id = 0; id < u->graph->n; id++)
+		levels[id] = (uint8_t) knn_node_level(u->job->seed, id, u->job->m);
+	if (u->listed)
+		add_lonely(u);
+	for (;;)
 	{
 		n = 0;
 		for (uint32_t id = 0; id < u->graph->n; id++)
-			n += level_of(u, id, shift) > 0;
+			n += levels[id] > 0;
 		if (n == 0 || limit == 0 || builder_upper_memory(u->job, u->input, n) + u->beside <= limit)
 			break;
+		for (uint32_t id = 0; id < u->graph->n; id++)
+			levels[id] -= levels[id] > 0;
 	}
 	members = builder_alloc(sizeof(uint32_t) * (uint64_t) (n > 0 ? n : 1));
 	n = 0;
 	for (uint32_t id = 0; id < u->graph->n; id++)
 	{
-		if (level_of(u, id, shift) > 0)
+		if (levels[id] > 0)
 			members[n++] = id;
 	}
 	*count = n;
@@ -103,13 +155,17 @@ void
 builder_build_upper(const builder_upper *u)
 {
 	uint32_t	n;
-	uint32_t   *members = list_members(u, &n);
-	uint32_t   *vectors = builder_alloc(sizeof(uint32_t) * (uint64_t) n);
+	uint32_t   *members;
+	uint32_t   *vectors;
 	knn_graph	upper;
 	builder_addition addition = {.job = u->job, .input = u->input, .graph = &upper,
-		.n = n, .vectors = vectors, .phase = u->phase, .base = u->base, .total = u->total};
+		.phase = u->phase, .base = u->base, .total = u->total};
 
 	u->graph->levels = builder_alloc(u->graph->n);
+	members = list_members(u, &n);
+	vectors = builder_alloc(sizeof(uint32_t) * (uint64_t) n);
+	addition.n = n;
+	addition.vectors = vectors;
 	u->graph->upper_first = builder_alloc(sizeof(uint32_t) * (uint64_t) u->graph->n);
 	u->graph->entry = 0;
 	u->graph->entry_level = 0;

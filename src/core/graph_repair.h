@@ -32,7 +32,7 @@
 extern void knn_repair_link_back(knn_merger *merger, uint8_t *locks, uint32_t id, uint32_t *list);
 
 /* Long links of a node, at most. */
-#define KNN_REPAIR_LONG_LINKS 2
+#define KNN_REPAIR_LONG_LINKS 3
 
 /*
  * Add links at level 0 to neighbours, on level 1, of the node or of one that it is linked
@@ -76,7 +76,7 @@ extern int	knn_graph_connect(knn_graph *graph);
 #define KNN_REPAIR_MOST_PIECES(n) ((n) / 4 + 16)
 
 /* Nodes that are looked for, and those they are compared with. */
-#define KNN_REPAIR_SOUGHT 200
+#define KNN_REPAIR_SOUGHT 400
 #define KNN_REPAIR_COMPARED 1000
 
 /*

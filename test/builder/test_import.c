@@ -141,11 +141,67 @@ test_gpu_graphs(void)
 			UNIT_CHECK(run_number(&r, "\"memory\":") <= (double) job.memory + 256 * 1024, "%llu were allowed: %s",
 					   job.memory, run_last_line(&r));
 		}
-		/* an import is content when 99 of 100 vectors are found: a query may find none */
+		/* an import is content when nearly all vectors are found: a query may find none */
 		UNIT_CHECK(found >= own - 0.015, "recall %.3f, of a build %.3f", found, own);
 		free(stored);
 		free(rows);
 	}
+}
+
+/* Nodes of which two links do not come to one above level 0. */
+static uint32_t
+count_lonely(const Graph *g)
+{
+	const knn_graph_file *file = &g->ours;
+	uint8_t    *near = malloc(file->nodes + 1);
+	uint32_t	lonely = 0;
+
+	for (int step = 0; step <= 2; step++)
+	{
+		uint8_t    *before = malloc(file->nodes + 1);
+
+		memcpy(before, step == 0 ? file->levels : near, file->nodes);
+		for (uint32_t i = 0; i < file->nodes; i++)
+		{
+			const uint32_t *row = knn_graph_file_links(file, i);
+
+			near[i] = before[i];
+			for (uint32_t l = 1; l <= row[0] && step > 0; l++)
+				near[i] |= before[row[l]];
+		}
+		free(before);
+	}
+	for (uint32_t i = 0; i < file->nodes; i++)
+		lonely += !near[i];
+	free(near);
+	return lonely;
+}
+
+/* Of pieces with about 2m nodes, one of seven has none of those that are drawn. */
+static void
+test_small_pieces(void)
+{
+	Job			job = plain;
+	char		more[300];
+	uint8_t    *rows;
+	Graph		g;
+	Run			r;
+
+	unit_case("import: every piece has a node above level 0");
+	job.count = 40 * (2 * M + 1);
+	rows = vectors_write(&job, 0, 100);
+	write_cagra(&job, rows, rows, 0, 2 * M, 0);
+	snprintf(more, sizeof(more), ",\"graph\":\"%s\"", folder_path("graph"));
+	job.more = more;
+	if (succeeds(&r, "import", &job) && UNIT_CHECK(graph_open(&g, &job, rows), "%s", g.problem))
+	{
+		uint32_t	lonely = count_lonely(&g);
+
+		/* long links may have taken the place of those that led there */
+		UNIT_CHECK(lonely <= job.count / 100, "%u of %u nodes are far from all above", lonely, job.count);
+		graph_close(&g);
+	}
+	free(rows);
 }
 
 /* ---- what is refused, and what is mended ---- */
@@ -342,6 +398,7 @@ main(void)
 	if (!runs_begin())
 		return 1;
 	test_gpu_graphs();
+	test_small_pieces();
 	test_files();
 	runs_end();
 	return unit_done("test_import");
