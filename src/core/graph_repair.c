@@ -108,12 +108,15 @@ knn_repair_link_far(knn_merger *merger, uint32_t id)
 	uint32_t	from = above(graph, id);
 	float		farthest;
 	uint32_t	far[KNN_REPAIR_LONG_LINKS];
+	uint32_t	most = graph->m / 2;
 	uint32_t	nfar = 0;
 	uint32_t	n = row[0];
 	uint32_t	near = 0;
 
 	if (from == KNN_INVALID_ID || n == 0)
 		return;
+	if (most > KNN_REPAIR_LONG_LINKS)
+		most = KNN_REPAIR_LONG_LINKS;
 	knn_query_from_code(&scratch->query, &graph->encoder, &graph->factors[id],
 						knn_graph_code(graph, id), scratch->q8, scratch->qf);
 	sort_list(merger, row);
@@ -124,7 +127,7 @@ knn_repair_link_far(knn_merger *merger, uint32_t id)
 	while (near < n && scratch->full[near].distance <= farthest)
 		near++;
 	/* nodes that are near each other take different ones */
-	for (uint32_t i = 0; i < n - near && nfar < KNN_REPAIR_LONG_LINKS; i++)
+	for (uint32_t i = 0; i < n - near && nfar < most; i++)
 	{
 		uint32_t	other = scratch->full[near + (id + i) % (n - near)].id;
 

@@ -31,7 +31,7 @@
  */
 extern void knn_repair_link_back(knn_merger *merger, uint8_t *locks, uint32_t id, uint32_t *list);
 
-/* Long links of a node, at most. */
+/* Long links of a node, at most; and no more than a quarter of its list. */
 #define KNN_REPAIR_LONG_LINKS 3
 
 /*
