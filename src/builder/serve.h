@@ -5,7 +5,8 @@
  *	serve.c				the program's main loop: start, signals, end
  *	serve_options.c		the command line
  *	serve_listen.c		the socket
- *	serve_http.c		connections, TLS and routes		(libmicrohttpd's threads)
+ *	serve_http.c		connections and TLS				(libmicrohttpd's threads)
+ *	serve_routes.c		what can be asked, and answers
  *	serve_auth.c		who may ask
  *	serve_origin.c		what browsers ask for others' pages
  *	serve_request.c		what is asked

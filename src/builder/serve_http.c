@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "builder/serve_log.h"
+#include "builder/serve_routes.h"
 #include "builder/wait.h"
 
 #define HTTP_THREADS 4
@@ -68,33 +69,14 @@ struct serve_http
 	bool		hurries;		/* a daemon ends, which needs all connections: none is held */
 };
 
-/* What is answered; the body becomes the response's. */
-typedef struct Answer
-{
-	unsigned	status;
-	struct json_object *body;
-	const char *allow;			/* methods, with 405 */
-} Answer;
-
-struct Exchange;
-typedef void (*Handler) (serve_http *http, struct Exchange *exchange, Answer *answer);
-
-typedef struct Route
-{
-	const char *method;
-	const char *path;			/* ending with '/': anything follows */
-	const char *allow;
-	Handler		handler;
-} Route;
-
 /* A request while it comes in. */
 typedef struct Exchange
 {
 	const char *method;
 	char		path[128];		/* cut, which no known path is */
 	char		user[64];
-	Handler		handler;		/* NULL: refused is the answer */
-	Answer		refused;
+	const serve_route *route;	/* NULL: refused is the answer */
+	serve_answer refused;
 	char	   *body;
 	size_t		length;			/* of body */
 	size_t		seen;			/* with what was not kept */
@@ -105,202 +87,7 @@ typedef struct Exchange
 	double		until;			/* when its answer may go, of builder_now(); 0: it is not held */
 } Exchange;
 
-/* ---- answers ---- */
-
-static void
-set_text(struct json_object *object, const char *name, const char *text)
-{
-	json_object_object_add(object, name, text ? json_object_new_string(text) : NULL);
-}
-
-static void
-answer_error(Answer *answer, unsigned status, const char *detail)
-{
-	answer->status = status;
-	answer->body = json_object_new_object();
-	if (answer->body)
-		set_text(answer->body, "detail", detail);
-}
-
-static void
-answer_problems(Answer *answer, const serve_problems *problems)
-{
-	struct json_object *list = json_object_new_array();
-
-	answer_error(answer, 422, "Validation Error");
-	for (uint32_t i = 0; i < problems->count; i++)
-	{
-		struct json_object *problem = json_object_new_object();
-
-		set_text(problem, "field", problems->list[i].field);
-		set_text(problem, "message", problems->list[i].message);
-		set_text(problem, "type", problems->list[i].type);
-		json_object_array_add(list, problem);
-	}
-	json_object_object_add(answer->body, "errors", list);
-}
-
-/* Of a job that is known. */
-static void
-answer_status(Answer *answer, const serve_status *status)
-{
-	/* a client knows no state of waiting, and none of an end that takes its time */
-	static const char *const names[] = {"RUNNING_INDEX_BUILD", "RUNNING_INDEX_BUILD",
-	"COMPLETED_INDEX_BUILD", "FAILED_INDEX_BUILD", "FAILED_INDEX_BUILD"};
-	bool		failed = status->state == SERVE_FAILED || status->state == SERVE_CANCELLED;
-
-	answer->status = 200;
-	answer->body = json_object_new_object();
-	set_text(answer->body, "task_status", names[status->state]);
-	set_text(answer->body, "file_name", status->state == SERVE_COMPLETED ? status->file_name : NULL);
-	set_text(answer->body, "error_message", failed ? status->error : NULL);
-}
-
-/* ---- routes ---- */
-
-static void
-submit(serve_http *http, serve_request *request, Answer *answer)
-{
-	char		id[SHA256_HEX + 1];
-	builder_error error;
-	serve_problems problems = {0};
-
-	serve_repository_check(http->config, request, &problems);
-	if (problems.count > 0)
-	{
-		answer_problems(answer, &problems);
-		return;
-	}
-	switch (serve_jobs_submit(http->jobs, request, id, &error))
-	{
-		case SERVE_ACCEPTED:
-			answer->status = 200;
-			answer->body = json_object_new_object();
-			set_text(answer->body, "job_id", id);
-			serve_log(SERVE_INFO, "job_accepted", "job", id, NULL);
-			break;
-		case SERVE_CONFLICT:
-			answer_error(answer, 409, "there is another request with this vector_path and tenant_id");
-			break;
-		case SERVE_RIVAL:
-			answer_error(answer, 409, error.message);
-			break;
-		case SERVE_BUSY:
-			answer_error(answer, 429, "too many jobs are waiting");
-			break;
-		case SERVE_TOO_LARGE:
-			answer_error(answer, 507, "the service has not enough memory for a build of this size");
-			break;
-		case SERVE_BROKEN:
-			serve_log(SERVE_ERROR, "job_not_accepted", "message", error.message, "detail", error.detail, NULL);
-			answer_error(answer, 500, "the job could not be saved");
-			break;
-	}
-}
-
-static void
-handle_build(serve_http *http, Exchange *exchange, Answer *answer)
-{
-	serve_request request;
-	serve_problems problems;
-
-	/* the length of what was seen: a text that is too long is told so */
-	switch (serve_request_parse(&request, exchange->body ? exchange->body : "", exchange->seen,
-								&problems))
-	{
-		case SERVE_REQUEST_OK:
-			submit(http, &request, answer);
-			serve_request_free(&request);
-			break;
-		case SERVE_REQUEST_NOT_JSON:
-			answer_error(answer, 400, problems.list[0].message);
-			break;
-		case SERVE_REQUEST_INVALID:
-			answer_problems(answer, &problems);
-			break;
-		case SERVE_REQUEST_NO_MEMORY:
-			answer_error(answer, 500, "out of memory");
-			break;
-	}
-}
-
-static void
-handle_cancel(serve_http *http, Exchange *exchange, Answer *answer)
-{
-	serve_status status;
-	builder_error error;
-
-	switch (serve_jobs_cancel(http->jobs, exchange->rest, &status, &error))
-	{
-		case SERVE_CANCEL_UNKNOWN:
-			answer_error(answer, 404, "Job not found");
-			break;
-		case SERVE_CANCEL_BEGUN:
-			answer_status(answer, &status);
-			answer->status = 202;
-			break;
-		case SERVE_CANCEL_OVER:
-			answer_status(answer, &status);
-			break;
-		case SERVE_CANCEL_BROKEN:
-			serve_log(SERVE_ERROR, "job_not_cancelled", "message", error.message, "detail", error.detail, NULL);
-			answer_error(answer, 500, "the job could not be saved");
-			break;
-	}
-}
-
-static void
-handle_status(serve_http *http, Exchange *exchange, Answer *answer)
-{
-	serve_status status;
-
-	if (serve_jobs_status(http->jobs, exchange->rest, &status))
-		answer_status(answer, &status);
-	else
-		answer_error(answer, 404, "Job not found");
-}
-
-static void
-handle_jobs(serve_http *http, Exchange *exchange, Answer *answer)
-{
-	(void) exchange;
-	answer->body = serve_jobs_list(http->jobs);
-	if (answer->body)
-		answer->status = 200;
-	else
-		answer_error(answer, 500, "out of memory");
-}
-
-static void
-handle_heart_beat(serve_http *http, Exchange *exchange, Answer *answer)
-{
-	(void) http;
-	(void) exchange;
-	answer->status = 200;
-	answer->body = json_object_new_string("knn-builder " KNN_BUILDER_VERSION);
-}
-
-static const Route routes[] = {
-	{"POST", "/_build", "POST", handle_build},
-	{"DELETE", "/_build/", "DELETE", handle_cancel},
-	{"GET", "/_status/", "GET, HEAD", handle_status},
-	{"GET", "/_jobs", "GET, HEAD", handle_jobs},
-	{"GET", "/_heart_beat", "GET, HEAD", handle_heart_beat},
-};
-
-static const Route *
-find_route(const char *path)
-{
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-	{
-		size_t		length = strlen(routes[i].path);
-
-		if (routes[i].path[length - 1] == '/' ? strncmp(path, routes[i].path, length) == 0 :
-			strcmp(path, routes[i].path) == 0)
-			return &routes[i];
-	}
-	return NULL;
-}
+/* ---- who asks ---- */
 
 static const char *
 header(struct MHD_Connection *connection, const char *name)
@@ -337,31 +124,20 @@ why_foreign(const serve_http *http, struct MHD_Connection *connection)
 	return NULL;
 }
 
-/* Set the handler of a request, or why it is refused. */
+/* Set the route of a request, or why it is refused. */
 static void
-choose_handler(serve_http *http, struct MHD_Connection *connection, Exchange *exchange)
+choose_route(serve_http *http, struct MHD_Connection *connection, Exchange *exchange)
 {
-	const Route *route = find_route(exchange->path);
 	const char *method = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
 	const char *foreign = why_foreign(http, connection);
 
 	exchange->asks = strcmp(method, "GET") == 0;
 	if (foreign)
-		answer_error(&exchange->refused, 403, foreign);
+		serve_answer_error(&exchange->refused, 403, foreign);
 	else if (!is_user(http, connection, exchange))
-		answer_error(&exchange->refused, 401, "user and password are missing or wrong");
-	else if (route == NULL)
-		answer_error(&exchange->refused, 404, "there is nothing of this name");
-	else if (strcmp(method, route->method) != 0)
-	{
-		answer_error(&exchange->refused, 405, "this method is not known here");
-		exchange->refused.allow = route->allow;
-	}
+		serve_answer_error(&exchange->refused, 401, "user and password are missing or wrong");
 	else
-	{
-		exchange->rest = exchange->path + strlen(route->path);
-		exchange->handler = route->handler;
-	}
+		exchange->route = serve_route_find(method, exchange->path, &exchange->rest, &exchange->refused);
 }
 
 /* ---- the library's callbacks ---- */
@@ -386,7 +162,7 @@ log_request(struct MHD_Connection *connection, const Exchange *exchange, unsigne
 }
 
 static enum MHD_Result
-send_answer(struct MHD_Connection *connection, const Exchange *exchange, Answer *answer)
+send_answer(struct MHD_Connection *connection, const Exchange *exchange, serve_answer *answer)
 {
 	const char *text = answer->body ? json_object_to_json_string_ext(answer->body, JSON_C_TO_STRING_PLAIN |
 																	 JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
@@ -436,7 +212,7 @@ begin_exchange(serve_http *http, struct MHD_Connection *connection, const char *
 	/* texts of the library stay as long as the request */
 	exchange->method = method;
 	snprintf(exchange->path, sizeof(exchange->path), "%s", path);
-	choose_handler(http, connection, exchange);
+	choose_route(http, connection, exchange);
 
 	/*
 	 * A client that asks before it sends its body is told at once, and so is one whose
@@ -446,14 +222,14 @@ begin_exchange(serve_http *http, struct MHD_Connection *connection, const char *
 	length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	waits = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
 	if (length && strtoull(length, NULL, 10) > (waits ? SERVE_REQUEST_BYTES : BODY_SEEN_MOST) &&
-		exchange->handler)
+		exchange->route)
 	{
-		exchange->handler = NULL;
-		answer_error(&exchange->refused, 400, "the request is too long");
+		exchange->route = NULL;
+		serve_answer_error(&exchange->refused, 400, "the request is too long");
 		waits = true;
 	}
 	/* an answer that is held comes after the body always: this is no way around that */
-	if (exchange->handler == NULL && waits && exchange->refused.status != 401)
+	if (exchange->route == NULL && waits && exchange->refused.status != 401)
 		return send_answer(connection, exchange, &exchange->refused);
 	return MHD_YES;
 }
@@ -468,7 +244,7 @@ take_body(Exchange *exchange, const char *bytes, size_t *count)
 	*count = 0;
 	if (exchange->seen > BODY_SEEN_MOST)
 		return MHD_NO;
-	if (exchange->handler == NULL || exchange->seen > SERVE_REQUEST_BYTES)
+	if (exchange->route == NULL || exchange->seen > SERVE_REQUEST_BYTES)
 		return MHD_YES;
 	if (exchange->body == NULL)
 		exchange->body = malloc(SERVE_REQUEST_BYTES);
@@ -535,18 +311,22 @@ on_request(void *context, struct MHD_Connection *connection, const char *url, co
 {
 	serve_http *http = context;
 	Exchange   *exchange = *state;
-	Answer		answer = {0};
+	serve_call	call = {.config = http->config, .jobs = http->jobs};
+	serve_answer answer = {0};
 
 	(void) version;
 	if (exchange == NULL)
 		return begin_exchange(http, connection, url, method, state);
 	if (*upload_size > 0)
 		return take_body(exchange, upload, upload_size);
-	if (exchange->handler == NULL && hold(http, connection, exchange))
+	if (exchange->route == NULL && hold(http, connection, exchange))
 		return MHD_YES;
-	if (exchange->handler == NULL)
+	if (exchange->route == NULL)
 		return send_answer(connection, exchange, &exchange->refused);
-	exchange->handler(http, exchange, &answer);
+	call.rest = exchange->rest;
+	call.body = exchange->body;
+	call.length = exchange->seen;
+	serve_route_answer(exchange->route, &call, &answer);
 	return send_answer(connection, exchange, &answer);
 }
 

@@ -1,6 +1,6 @@
 /*
  * serve_http.h
- *		The service's HTTP: connections, TLS, users, routes.
+ *		The service's HTTP: connections, TLS, users.
  */
 #ifndef KNN_BUILDER_SERVE_HTTP_H
 #define KNN_BUILDER_SERVE_HTTP_H
