@@ -47,6 +47,7 @@
  */
 #define SENSE_WIDTH 64
 #define SENSE_PERMILLE 250
+#define SENSE_SOUGHT 100
 
 /*
  * Where searches with a beam of 2m, and no narrower than this, find fewer than so many of
@@ -56,6 +57,7 @@
  */
 #define MEND_WIDTH 16
 #define MEND_PERMILLE 997
+#define MEND_SOUGHT 400
 
 typedef struct Importing
 {
@@ -391,9 +393,8 @@ mend(Importing *im)
 
 /* How many of 1000 of its own vectors searches find. */
 static uint32_t
-look(Importing *im, uint32_t width)
+look(Importing *im, uint32_t width, uint32_t sought)
 {
-	uint32_t	sought;
 	uint32_t	found;
 
 	if (knn_repair_sense(&im->graph, width, &sought, &found) != KNN_OK)
@@ -416,11 +417,11 @@ connect_and_look(Importing *im)
 		refuse(im, "it falls into more than %u pieces", pieces - 1);
 	if (result != KNN_OK)
 		builder_fail_memory();
-	found = look(im, width);
+	found = look(im, width, SENSE_SOUGHT);
 	if (found < SENSE_PERMILLE)
 		refuse(im, "the graph does not find its own vectors: searches find %u of 1000, expected %u at least",
 			   found, SENSE_PERMILLE);
-	found = im->import.full_lists ? 1000 : look(im, mend_width(im->job));
+	found = im->import.full_lists ? 1000 : look(im, mend_width(im->job), MEND_SOUGHT);
 	knn_repair_end(&im->graph);
 	if (found < MEND_PERMILLE)
 		mend(im);

@@ -24,6 +24,9 @@
 #include "builder/serve_room.h"
 #include "builder/wait.h"
 
+/* Between two times, as text. */
+#define SERVE_MILLIS(from, to) SERVE_NUMBER((uint64_t) (((to) - (from)) * 1000))
+
 #define REMOVE_SECONDS 10		/* for the result of a cancelled job */
 #define ROOM_SECONDS 0.2		/* between two questions for room */
 
@@ -246,13 +249,24 @@ static bool
 run_steps(Run *run, builder_error *error)
 {
 	builder_going going = {goes_on, run};
+	double		begun = builder_now();
+	double		fetched;
+	double		built;
 	bool		ok;
 
 	run->repository = serve_repository_open(run->config, &run->job->request, error);
 	if (run->repository == NULL)
 		return false;
 	builder_repository_going(run->repository, &going);
-	ok = fetch(run, error) && build(run, error) && upload(run, error);
+	ok = fetch(run, error);
+	fetched = builder_now();
+	ok = ok && build(run, error);
+	built = builder_now();
+	ok = ok && upload(run, error);
+	if (ok)
+		serve_log(SERVE_INFO, "job_stored", "job", run->job->id, "fetch_ms", SERVE_MILLIS(begun, fetched),
+				  "build_ms", SERVE_MILLIS(fetched, built), "store_ms", SERVE_MILLIS(built, builder_now()),
+				  NULL);
 	builder_repository_close(run->repository);
 	if (!ok && run->late)
 		serve_fail(error, BUILDER_INTERNAL, 0, "the job took longer than the service allows (--job-timeout)");

@@ -369,7 +369,8 @@ knn_repair_sense(knn_graph *graph, uint32_t width, uint32_t *sought, uint32_t *f
 	knn_graph_scratch *scratch = &graph->scratch;
 	uint32_t	compared = graph->n < KNN_REPAIR_COMPARED ? graph->n : KNN_REPAIR_COMPARED;
 
-	*sought = graph->n < KNN_REPAIR_SOUGHT ? graph->n : KNN_REPAIR_SOUGHT;
+	if (*sought > graph->n)
+		*sought = graph->n;
 	*found = 0;
 	for (uint32_t i = 0; i < *sought; i++)
 	{

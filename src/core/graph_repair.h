@@ -75,15 +75,14 @@ extern int	knn_graph_connect(knn_graph *graph);
 /* More pieces than these are not a graph. */
 #define KNN_REPAIR_MOST_PIECES(n) ((n) / 4 + 16)
 
-/* Nodes that are looked for, and those they are compared with. */
-#define KNN_REPAIR_SOUGHT 400
+/* Nodes that those that are looked for are compared with. */
 #define KNN_REPAIR_COMPARED 1000
 
 /*
  * Search for a sample of the graph's own codes.  One is found when a search with a beam
  * of "width" comes to a node at least as near as the node itself and as all of another
  * sample: by inner product a vector need not be its own nearest one.  *sought is how
- * many were looked for.  KNN_OK or KNN_ERROR_NO_MEMORY.
+ * many to look for, and is set to how many there were.  KNN_OK or KNN_ERROR_NO_MEMORY.
  */
 extern int	knn_repair_sense(knn_graph *graph, uint32_t width, uint32_t *sought, uint32_t *found);
 

@@ -82,7 +82,7 @@ import_graph(knn_import *import)
 	uint32_t	list[1 + 2 * M];
 	knn_import_worker worker;
 	uint32_t	pieces;
-	uint32_t	sought;
+	uint32_t	sought = 50;
 	uint32_t	found;
 
 	require(knn_import_worker_init(&worker, import) == KNN_OK, "no memory");

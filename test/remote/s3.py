@@ -63,8 +63,8 @@ def signature(secret, method, path, query, headers, signed, payload, scope, time
 class Part:
     """What one request has written, with what the store tells of it."""
 
-    def __init__(self, body, md5=True):
-        self.body = body
+    def __init__(self, body, md5):
+        self.bodies = [body]
         self.crc32 = zlib.crc32(body)
         # ETags are MD5 where nothing is encrypted, and whatever a store likes elsewhere
         self.digest = hashlib.md5(body).digest() if md5 else self.crc32.to_bytes(4, "big")
@@ -75,13 +75,30 @@ class Object(Part):
     """Of one request, or of the parts of several, whose ETag is then that of their ETags."""
 
     def __init__(self, body=None, parts=None, md5=True):
-        self.parts = parts and [len(p.body) for p in parts]
         if parts:
-            self.body = b"".join(p.body for p in parts)
+            self.bodies = [body for part in parts for body in part.bodies]
             self.etag = '"%s-%d"' % (hashlib.md5(b"".join(p.digest for p in parts)).hexdigest(), len(parts))
         else:
             super().__init__(body, md5)
+        self.parts = [len(body) for body in self.bodies]
         self.crc = None             # text, when checksums are kept
+
+    @property
+    def body(self):
+        return b"".join(self.bodies)
+
+    def size(self):
+        return sum(self.parts)
+
+    def bytes(self, first=0, last=None):
+        """From a byte to another, both included; large ones are not copied if they are of one part."""
+        last = self.size() - 1 if last is None else last
+        found, at = [], 0
+        for body in self.bodies:
+            if at <= last and at + len(body) > first:
+                found.append(memoryview(body)[max(first - at, 0):last + 1 - at])
+            at += len(body)
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 class Error(Exception):
@@ -239,17 +256,17 @@ class Handler(web.Handler):
             if self.server.composite:
                 headers["x-amz-checksum-type"] = "COMPOSITE"
         if self.command == "HEAD":
-            size = len(found.body)
+            size = found.size()
             if "partNumber" in query:
-                size = (found.parts or [size])[int(query["partNumber"]) - 1]
+                size = found.parts[int(query["partNumber"]) - 1]
             headers["Content-Length"] = str(size)
             return 200, b"", headers
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
         if not match or self.server.no_ranges:
-            return 200, found.body, headers
-        first, last = int(match[1]), min(int(match[2]), len(found.body) - 1)
-        headers["Content-Range"] = "bytes %d-%d/%d" % (first, last, len(found.body))
-        return 206, memoryview(found.body)[first:last + 1], headers
+            return 200, found.bytes(), headers
+        first, last = int(match[1]), min(int(match[2]), found.size() - 1)
+        headers["Content-Range"] = "bytes %d-%d/%d" % (first, last, found.size())
+        return 206, found.bytes(first, last), headers
 
 
 class Store(web.Server):

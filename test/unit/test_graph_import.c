@@ -12,6 +12,7 @@
 #define DIM 16
 #define N 400
 #define M 4
+#define SOUGHT 200
 
 static float rows[N * DIM];
 static uint8_t ids[4 * N];
@@ -234,7 +235,7 @@ test_mending(void)
 	knn_merger	merger;
 	uint32_t	list[1 + 2 * M];
 	uint32_t	pieces;
-	uint32_t	sought;
+	uint32_t	sought = SOUGHT;
 	uint32_t	found;
 
 	build(&graph);
@@ -242,7 +243,7 @@ test_mending(void)
 		abort();
 
 	unit_case("mending: a graph of a build needs none");
-	UNIT_CHECK(knn_repair_sense(&graph, 60, &sought, &found) == KNN_OK && sought == KNN_REPAIR_SOUGHT &&
+	UNIT_CHECK(knn_repair_sense(&graph, 60, &sought, &found) == KNN_OK && sought == SOUGHT &&
 			   found >= 196, "%u of %u are found", found, sought);
 
 	unit_case("mending: links back");
