@@ -40,6 +40,10 @@ class Jobs(ServiceTest):
         # and with all in order the failed one can be tried again
         s.put_vectors("a")
         self.assertEqual(s.build("a")["file_name"], "a.faiss")
+        until(lambda: s.logged("event=job_completed"), "the end in the log")
+        stored = [line for line in list(s.log) if "event=job_stored" in line]
+        self.assertEqual(len(stored), 1)
+        self.assertRegex(stored[0], r"job=\w{64} fetch_ms=\d+ build_ms=\d+ store_ms=\d+$")
 
     def test_children(self):
         s = self.start("--job-timeout", "2")
