@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "builder/file_part.h"
 #include "builder/memory.h"
 #include "builder/threads.h"
 #include "core/code_file.h"
@@ -43,21 +44,8 @@ typedef struct Codes
 static void
 write_at(const Codes *codes, const void *bytes, size_t n, uint64_t offset)
 {
-	const char *p = bytes;
-
-	while (n > 0)
-	{
-		ssize_t		written = pwrite(codes->fd, p, n, (off_t) offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			builder_fail_with(BUILDER_IO, written < 0 ? errno : ENOSPC,
-							  "could not write file \"%s\"", codes->job->codes);
-		p += written;
-		offset += (uint64_t) written;
-		n -= (size_t) written;
-	}
+	if (!builder_write_part(codes->fd, offset, bytes, n))
+		builder_fail_with(BUILDER_IO, errno, "could not write file \"%s\"", codes->job->codes);
 }
 
 /* The items of a run; the last may be shorter. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "builder/file_part.h"
 #include "builder/memory.h"
 #include "builder/output.h"
 
@@ -32,22 +33,10 @@ bool
 builder_file_write(void *state, uint64_t offset, const void *bytes, size_t n)
 {
 	builder_file *file = state;
-	const char *p = bytes;
 
 	builder_progress("write", offset, file->size);
-	while (n > 0)
-	{
-		ssize_t		written = pwrite(file->fd, p, n, (off_t) offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			builder_fail_with(BUILDER_IO, written < 0 ? errno : ENOSPC,
-							  "could not write file \"%s\"", file->part);
-		p += written;
-		offset += (uint64_t) written;
-		n -= (size_t) written;
-	}
+	if (!builder_write_part(file->fd, offset, bytes, n))
+		builder_fail_with(BUILDER_IO, errno, "could not write file \"%s\"", file->part);
 	return true;
 }
 

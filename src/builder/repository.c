@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "builder/file_part.h"
 #include "builder/repository_class.h"
 #include "builder/wait.h"
 
@@ -28,54 +29,28 @@ bool
 builder_local_read(const builder_local *file, uint64_t offset, void *bytes, size_t n,
 				   builder_error *error)
 {
-	uint8_t    *to = bytes;
+	int			why;
 
-	while (n > 0)
-	{
-		ssize_t		got = pread(file->fd, to, n, (off_t) offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-		{
-			int			why = errno;
-
-			builder_error_set(error, BUILDER_IO, "could not read file \"%s\"", file->path);
-			return builder_error_detail(error, why);
-		}
-		if (got == 0)
-			return builder_error_set(error, BUILDER_IO, "file \"%s\" became shorter", file->path);
-		to += got;
-		offset += (uint64_t) got;
-		n -= (size_t) got;
-	}
-	return true;
+	if (builder_read_part(file->fd, offset, bytes, n))
+		return true;
+	why = errno;
+	if (why == 0)
+		return builder_error_set(error, BUILDER_IO, "file \"%s\" became shorter", file->path);
+	builder_error_set(error, BUILDER_IO, "could not read file \"%s\"", file->path);
+	return builder_error_detail(error, why);
 }
 
 bool
 builder_local_write(const builder_local *file, uint64_t offset, const void *bytes, size_t n,
 					builder_error *error)
 {
-	const uint8_t *from = bytes;
+	int			why;
 
-	while (n > 0)
-	{
-		ssize_t		put = pwrite(file->fd, from, n, (off_t) offset);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-		{
-			int			why = put < 0 ? errno : ENOSPC;
-
-			builder_error_set(error, BUILDER_IO, "could not write file \"%s\"", file->path);
-			return builder_error_detail(error, why);
-		}
-		from += put;
-		offset += (uint64_t) put;
-		n -= (size_t) put;
-	}
-	return true;
+	if (builder_write_part(file->fd, offset, bytes, n))
+		return true;
+	why = errno;
+	builder_error_set(error, BUILDER_IO, "could not write file \"%s\"", file->path);
+	return builder_error_detail(error, why);
 }
 
 bool

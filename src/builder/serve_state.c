@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "builder/file_part.h"
 #include "builder/serve_jobs.h"
 
 #define STATE_VERSION 1
@@ -62,23 +63,6 @@ job_json(const serve_job *job)
 	return NULL;
 }
 
-static bool
-write_all(int fd, const char *text, size_t length)
-{
-	while (length > 0)
-	{
-		ssize_t		n = write(fd, text, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		text += n;
-		length -= (size_t) n;
-	}
-	return fsync(fd) == 0;
-}
-
 /* The names of a folder, durably. */
 static bool
 sync_folder(const char *folder)
@@ -102,7 +86,7 @@ write_file(const char *folder, const char *path, const char *text, builder_error
 	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return serve_fail(error, BUILDER_IO, errno, "could not make file \"%.180s\"", part);
-	if (!write_all(fd, text, strlen(text)))
+	if (!builder_write_part(fd, 0, text, strlen(text)) || fsync(fd) != 0)
 	{
 		why = errno;
 		close(fd);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "builder/file_part.h"
 #include "builder/serve.h"
 
 #define BLOCK_BYTES (256 * 1024)	/* so many are read at once, or one vector: they stay in a cache */
@@ -58,27 +59,6 @@ check_rows(float *rows, uint32_t first, uint32_t count, const serve_request *req
 	return true;
 }
 
-/* All of a part of a file, read or written; false with errno, which is 0 at the file's end. */
-static bool
-transfer_part(int fd, bool writes, char *bytes, size_t size, off_t offset)
-{
-	while (size > 0)
-	{
-		ssize_t		n = writes ? pwrite(fd, bytes, size, offset) : pread(fd, bytes, size, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = 0;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		size -= (size_t) n;
-		offset += n;
-	}
-	return true;
-}
-
 static bool
 check_file(int fd, float *rows, uint32_t rows_at_once, const serve_request *request,
 		   const builder_transfer *transfer, bool *normalised, builder_error *error)
@@ -88,16 +68,16 @@ check_file(int fd, float *rows, uint32_t rows_at_once, const serve_request *requ
 	for (uint32_t i = 0; i < request->doc_count;)
 	{
 		uint32_t	count = request->doc_count - i < rows_at_once ? request->doc_count - i : rows_at_once;
-		off_t		offset = (off_t) row_bytes * i;
+		uint64_t	offset = (uint64_t) row_bytes * i;
 
 		if (!transfer->progress(transfer->state, i, request->doc_count))
 			return serve_fail(error, BUILDER_CANCELLED, 0, "the job was cancelled");
-		if (!transfer_part(fd, false, (char *) rows, row_bytes * count, offset))
+		if (!builder_read_part(fd, offset, rows, row_bytes * count))
 			return serve_fail(error, BUILDER_IO, errno, "could not read the downloaded vectors");
 		if (!check_rows(rows, i, count, request, normalised, error))
 			return false;
 		if (request->space_type == SERVE_COSINESIMIL &&
-			!transfer_part(fd, true, (char *) rows, row_bytes * count, offset))
+			!builder_write_part(fd, offset, rows, row_bytes * count))
 			return serve_fail(error, BUILDER_IO, errno, "could not write the normalised vectors");
 		i += count;
 	}
